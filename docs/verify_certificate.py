@@ -2,11 +2,11 @@
 
     python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:WEIGHTS [sha256:FUNCTION]]
 
-The digests are those of the model that the certificate is shown with: of its weights, and of the
-files that decide its function. Says on standard output whether the certificate is to be believed,
-and why not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the
-key from its issuer, not from whoever shows you the certificate. It shares no code with Olvido; see
-docs/certificates.md.
+The digests are those of the model that comes with the certificate: of its weights, and of the files
+that decide its function. Standard output says whether the certificate is to be believed, or why
+not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the key from
+its issuer, not from whoever shows you the certificate. This program shares no code with Olvido;
+see docs/certificates.md.
 """
 
 import base64
@@ -28,7 +28,7 @@ EXACT = ("drop", "module", "shard", "replay", "retrain")
 DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype lora_rank "
            "checkpointing regulariser ")
 CURVED = "strength target sample batch_size "
-METHODS = {  # of each method the names of its options, whose kinds stand in OPTIONS
+METHODS = {  # the option names of each method; OPTIONS has their kinds
     **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
     **dict.fromkeys(("ascent", "idknll", "random_label", "scrub", "bad_teacher"), DESCENT),
     **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"),
@@ -49,7 +49,7 @@ OPTIONS = {
 }
 WORDS = {"nll", "kl", "hidden", "ewc", "ekfac", "gauss-newton", "tombstone", "float32", "bfloat16",
          *METHODS} - {"destroy", "auto"}
-CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leaves open
+CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it leaves unproven
     "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
                "that the weights the training began with never knew the records", COPIES]),
@@ -70,7 +70,7 @@ ALWAYS = ["that the issuer measured what it says: invented numbers, records or r
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v4")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
-REST = "everything else"  # what a request that is not closed has not been through
+REST = "everything else"  # the item that stands for the unfinished search of an open request
 ARTEFACTS = (  # every kind that an item of a closure may be of
     "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|"
     "unfinished|run|scores|training|curvature|comparison|orphan|checkpoint|"
@@ -78,15 +78,15 @@ ARTEFACTS = (  # every kind that an item of a closure may be of
     "file|mention|foreign|hardlink|link|unread"
     f"|{REST}"
 )
-UNSEEN = ("unread", "link", "hardlink", "names", REST)  # of which nobody knows what is in them
-OUTSIDE = {"backups", "recipients"}  # what every request is asked about
+UNSEEN = ("unread", "link", "hardlink", "names", REST)  # kinds with unknown content
+OUTSIDE = {"backups", "recipients"}  # items of every request
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves
 LEVELS = {"quick": 1, "standard": 2, "thorough": 3}
 SAID = {"exact match": [None, 0.05], "probability": [None, 0.05], "ROUGE-L": [None, 0.1]}
 STAYED = {"exact match": [-0.03, None], "probability": [-0.03, None], "ROUGE-L": [-0.03, None]}
 LATER = {"probability after * steps": [None, 0.1]}
-AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of each metric
+AUDITS = {  # for each audit: its level, its needs, and the tolerance of each metric
     "change": (1, {"original"}, {
         "weights changed": [0.0, None], "made like the original model": [0.0, None],
         "of the same base": [0.0, None], "share of the change in the last layer": [None, 0.5]}),
@@ -130,7 +130,7 @@ KEPT = ("retention", "neighbours", "general", "utility", "fluency")
 RATES = [0.01, 0.25, 0.5, 0.05]  # of tests on references: wrongly refused first, the control last
 JUDGED = [{name: one[2] for name, one in AUDITS.items()}, RATES, sorted(ADVISORY)]
 TOLERANCES = f"sha256:{hashlib.sha256(json.dumps(JUDGED, sort_keys=True).encode()).hexdigest()}"
-TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: looked at elsewhere
+TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: checked elsewhere
     "D": "sha256:(?!0{64})[0-9a-f]{64}", "H": "[0-9a-f]{64}", "R": "req-[0-9]{4,9}",
     "W": "[a-z][a-z0-9_-]{0,39}", "L": "[A-Za-z0-9@.,:%'+() -]{1,120}",
     "S": "[^\x00-\x1f\x7f]{0,1000}", "P": "[^\x00-\x1f\x7f<>]{1,120}",
@@ -140,7 +140,7 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: lo
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
 }
 PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
-FORMS = {  # of every object its members and their types, ? may be null, * is a list
+FORMS = {  # for every object its members and their types, ? may be null, * is a list
     "": "_type=s subject={}* predicateType=s predicate={}",
     ".subject": "name=s digest={}", ".subject.digest": "weightsSha256=H",
     ".predicate": "request={} guarantee={} models={} datasets={}* forgotten={} records={} "
@@ -239,7 +239,7 @@ def opened(envelope, key, raw):
 
 
 def formed(value, where=""):
-    """Every object has its members, each of its type, and no other."""
+    """Check that every object has exactly its members, each of its type."""
     kinds = dict(member.split("=") for member in FORMS[where].split())
     name = where.removeprefix(".predicate.") or "it"
     need(isinstance(value, dict) and value.keys() == kinds.keys(), f"{name} has other members")
@@ -269,7 +269,7 @@ def fits(value, kind):
 
 
 def plain(value, name="x"):
-    """Names and values that could not be a person's."""
+    """Whether a value has only plain names and values, which could not be a person's data."""
     if isinstance(value, dict):
         return all(plain(inside, key) for key, inside in value.items()) and plain(None, name)
     if isinstance(value, list):
@@ -279,7 +279,7 @@ def plain(value, name="x"):
 
 
 def logged(core, log, key, raw):
-    """The log's signed head commits to what is certified (RFC 6962; c2sp.org/tlog-checkpoint)."""
+    """Check that the log's signed head commits to the content (RFC 6962; tlog-checkpoint)."""
     body, _, line = log["checkpoint"].rpartition("\n— ")
     origin, size, head = body.removesuffix("\n").split("\n")
     name, mac = line.removesuffix("\n").split(" ")
@@ -306,7 +306,7 @@ def logged(core, log, key, raw):
 
 
 def timed(core, log):
-    """It was asked, answered and logged, in that order, and what expires does so after that."""
+    """Check that receipt, answer and log entry follow in time, and expiries after the answer."""
     received, answered, at = (
         datetime.fromisoformat(time)
         for time in (core["request"]["received"], core["request"]["answered"], log["at"])
@@ -321,7 +321,7 @@ def timed(core, log):
 
 
 def claimed(core):
-    """Nothing is claimed that the kind of method does not give."""
+    """Check that the method gives the claimed guarantee."""
     name, bound = core["guarantee"]["class"], core["guarantee"]["bound"]
     methods, meaning, limits = CLAIMS[name]
     before, after, audit = core["models"]["before"], core["models"]["after"], core["audit"]
@@ -361,7 +361,7 @@ def chosen(option, value):
 
 
 def audited(core, audit, after):
-    """The audit is of this model and whole, and its verdict follows from its findings."""
+    """Check that the audit is complete, of this model, and that its verdict follows."""
     never, before, findings = audit["never_trained"], core["models"]["before"], audit["findings"]
     need(audit["candidate"] == after, "its audit is of another model")
     need(audit["original"] in (None, before["weights"]), "another model before")
@@ -417,7 +417,7 @@ def audited(core, audit, after):
 
 
 def doubted(audit):
-    """Why these references, or this original, are none; each standing follows from its numbers."""
+    """The doubts about references and original; checks that each standing follows."""
     references, original = audit["references"], audit["original_status"]
     need([r["digest"] for r in references] == audit["never_trained"], "other references are tested")
     need((original == "none") == (audit["original"] is None), "its original is another")
@@ -463,7 +463,7 @@ def same(one, other):
 
 
 def whole(audit):
-    """The audits that one of this level is made of, in their order; none was left out unsaid."""
+    """The audits of this level in their order; checks that each missing one has a valid reason."""
     counts, out = audit["records"], audit["not_examined"]
     need(min(counts.values()) >= 0 and counts["forget"] > 0, "it asked about no record")
     stated = [*{f["audit"] for f in audit["findings"]}, *out, *audit["not_possible"]]
@@ -483,7 +483,7 @@ def whole(audit):
 
 
 def possible(f, excess, references):
-    """A finding's numbers can come from each other, and it is held to what the table tolerates."""
+    """Check that a finding's numbers agree, and that it has the table's tolerance."""
     metrics = {
         re.escape(one).replace(r"\*", "[A-Za-z0-9.,%+() -]{1,60}"): tolerated
         for one, tolerated in AUDITS[f["audit"]][2].items()
@@ -527,7 +527,7 @@ def status(f, excess, adjusted):
 
 
 def counted(core):
-    """Records add up, roots changed, and what is open is called open."""
+    """Check that records add up, that roots changed, and that open items are declared."""
     datasets, count, run = core["datasets"], core["forgotten"]["count"], core["records"]
     gone = core["guarantee"]["class"] == "destroyed"
     need(gone == (core["report"] is None) == (count < 1), "it has no report, or forgot nothing")
@@ -561,7 +561,7 @@ def counted(core):
 
 
 def check(envelope, public, weights=None, function=None):
-    """The first reason not to believe an envelope under a public key in PEM, or an empty list."""
+    """A list with the first reason not to believe an envelope under a public key in PEM, or []."""
     key = load_pem_public_key(public)
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     try:

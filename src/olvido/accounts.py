@@ -1,11 +1,11 @@
-"""Who may do what: accounts of people and programs, their passwords and tokens, each with one role.
+"""Accounts of people and programs, their passwords and tokens, each with one role.
 
-They lie in a file beside the ledger's key. Tokens are kept as SHA-256 digests: 32 random bytes
-cannot be guessed, so nothing slower is needed, and whoever reads the file learns no token.
-Passwords can be guessed, and are kept as `olvido.passwords` makes them.
+They are in a file beside the ledger's key. Tokens are kept as SHA-256 digests: 32 random bytes
+cannot be guessed, so no slower hash is needed, and the file reveals no token. Passwords can be
+guessed, and are hashed by `olvido.passwords`.
 
-An account is one person, however often they were given a token and however their label was spelled:
-where two people have to agree, it is two accounts that do.
+An account is one person, with any number of tokens and in any spelling of their label: where two
+people have to agree, two accounts have to.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_LABEL = 200
 
 
 class Role(StrEnum):
-    """What somebody is to the service."""
+    """The roles of accounts."""
 
     REQUESTER = "requester"
     PRIVACY = "privacy"
@@ -40,7 +40,7 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """What a route asks for."""
+    """The rights that routes need."""
 
     FILE = "file requests"
     FOLLOW = "see requests"
@@ -56,7 +56,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.ENGINEER: frozenset({Right.FOLLOW, Right.WORK, Right.LINEAGE, Right.EVIDENCE}),
     Role.AUDITOR: frozenset({Right.FOLLOW, Right.LINEAGE, Right.EVIDENCE}),
 }
-"""What each role may do. Whoever files requests for people sees none: each has a status page."""
+"""The rights of each role. A requester files requests and sees only their status pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Account:
     """One person or program.
 
     Attributes:
-        id: random and for good; what the ledger keeps of who decided.
-        label: who it is, as the team first wrote it.
+        id: random and permanent; the ledger names deciders by it.
+        label: the name of the person or program, as the team first wrote it.
     """
 
     id: str
@@ -73,19 +73,19 @@ class Account:
 
     @property
     def folded(self) -> tuple[str, ...]:
-        """The words of the label in their one form: labels that agree in it are one account."""
+        """The label's words in canonical form: labels that agree in it are one account."""
         return tuple(words(self.label))
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token: never the token itself.
+    """The record of a token, without the token itself.
 
     Attributes:
         id: its name, for revoking it.
-        role: what it may do; see `RIGHTS`.
-        account: the id of whose it is.
-        label: who that is.
+        role: its role; see `RIGHTS`.
+        account: the id of its account.
+        label: the label of its account.
         digest: SHA-256 of the token, hexadecimal.
         created_at: when it was made, in UTC.
     """
@@ -99,16 +99,16 @@ class Token:
 
 
 PASSWORD = "password"
-"""The id of what stands for a password where a token would."""
+"""The id of the token that represents a password in sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """What is kept of an account's password.
+    """The record of an account's password.
 
     Attributes:
-        account: the id of whose it is.
-        role: what it may do.
+        account: the id of its account.
+        role: its role.
         phc: its hash.
         created_at: when it was set, in UTC.
     """
@@ -119,27 +119,27 @@ class Password:
     created_at: str
 
     def token(self, label: str) -> Token:
-        """What stands for it in sessions; with another password it is another."""
+        """The token that represents the password in sessions; it changes with the password."""
         digest = digest_of(f"{PASSWORD}\0{self.phc}")
         return Token(PASSWORD, self.role, self.account, label, digest, self.created_at)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the file says: accounts by id, tokens by digest, and passwords by account."""
+    """The content of the file: accounts by id, tokens by digest, and passwords by account."""
 
     accounts: Mapping[str, Account]
     tokens: Mapping[str, Token]
     passwords: Mapping[str, Password] = field(default_factory=dict)
 
     def named(self, name: str) -> Account | None:
-        """The account of this id or label."""
+        """The account with this id or label."""
         folded = tuple(words(name))
         same = (a for a in self.accounts.values() if folded and a.folded == folded)
         return self.accounts.get(name) or next(same, None)
 
     def valid(self) -> list[Token]:
-        """Every token, and for every password what stands for it."""
+        """Every token, and for every password the token that represents it."""
         signed = [p.token(self.accounts[p.account].label) for p in self.passwords.values()]
         return [*self.tokens.values(), *signed]
 
@@ -174,7 +174,7 @@ class Accounts:
     """The accounts and tokens of one workspace.
 
     Args:
-        path: their file; no file is no account.
+        path: the accounts' file; a missing file means no account.
     """
 
     def __init__(self, path: Path) -> None:
@@ -187,16 +187,16 @@ class Accounts:
 
     @property
     def path(self) -> Path:
-        """Where they lie."""
+        """The accounts' file."""
         return self._file.path
 
     @classmethod
     def of(cls, settings: Settings) -> Accounts:
-        """Those of this workspace, in `tokens.json` beside its key."""
+        """The accounts of this workspace, in `tokens.json` beside its key."""
         return cls(settings.key.with_name("tokens.json"))
 
     def tokens(self) -> tuple[Token, ...]:
-        """Every token that is valid, the oldest first.
+        """Every valid token, the oldest first.
 
         Raises:
             StateError: the file is no list of tokens; nobody is let in.
@@ -204,37 +204,37 @@ class Accounts:
         return tuple(self._file.read().tokens.values())
 
     def find(self, secret: str) -> Token | None:
-        """The valid token that this is, if any. Raises StateError as `tokens`."""
+        """The valid token with this secret, if any. Raises StateError as `tokens`."""
         digest = digest_of(secret)
         found = self._file.read().tokens.get(digest)
-        # What is looked up is a digest: how long that takes tells nothing about a token.
+        # A digest is looked up: the time that takes reveals nothing about a token.
         return found if found and hmac.compare_digest(found.digest, digest) else None
 
     def with_digest(self, digest: str) -> Token | None:
-        """What a session was begun with: the valid token of this digest, or a password's.
+        """The valid token, or the token of a password, with this digest: what began a session.
 
         Raises StateError as `tokens`.
         """
         return next((one for one in self._file.read().valid() if one.digest == digest), None)
 
     def password_of(self, name: str) -> Password | None:
-        """What is kept of the password of the account of this id or label, if it has one."""
+        """The password's record for the account with this id or label, if it has one."""
         known = self._file.read()
         found = known.named(name)
         return None if found is None else known.passwords.get(found.id)
 
     def set_password(self, name: str, password: str, *, role: str | None = None) -> Token:
-        """Give an account a password; whoever is signed in with the one before is signed out.
+        """Set an account's password; sessions with the old one end.
 
         Args:
-            name: its label; without a role, its label or id.
-            password: see `olvido.passwords.hashed`.
-            role: of a password where there was none, made with the account where that is new; None
-                to change one that is there.
+            name: the account's label; without a role, its label or id.
+            password: the password; see `olvido.passwords.hashed`.
+            role: the role of a first password, for which a new account is made if needed; None to
+                change an existing password.
 
         Raises:
             UnknownName: no such role, or no such account with a password.
-            InputError: the password is none to rely on, the label has no word in it, or there is a
+            InputError: the password is too weak, the label has no word in it, or there is a
                 password already.
         """
         if role is not None and role not in list(Role):
@@ -268,7 +268,7 @@ class Accounts:
         return made.token(account.label)
 
     def close(self, name: str) -> Account:
-        """Take an account's password and tokens; whoever is signed in as it is signed out.
+        """Remove an account's password and tokens; its sessions end.
 
         Raises UnknownName where there is no such account.
         """
@@ -283,7 +283,7 @@ class Accounts:
         return found
 
     def overview(self) -> list[dict[str, Any]]:
-        """Every account: the role of its password, and how many tokens it has."""
+        """Every account with the role of its password and the number of its tokens."""
         known = self._file.read()
         roles = {one.account: one.role.value for one in known.passwords.values()}
         return [
@@ -297,10 +297,10 @@ class Accounts:
         ]
 
     def new(self, role: str, label: str) -> tuple[Token, str]:
-        """Make a token, for whoever has this label: an account that is there, or a new one.
+        """Make a token for the account with this label, which is made if needed.
 
         Returns:
-            What is kept of it, and the token itself, which is kept nowhere.
+            The token's record, and the token itself, which is kept nowhere.
 
         Raises:
             UnknownName: no such role.
@@ -337,7 +337,7 @@ class Accounts:
         return made, secret
 
     def revoke(self, identifier: str) -> Token:
-        """Make a token invalid, at once and for good; whoever signed in with it is signed out.
+        """Make a token invalid, at once and for good; its sessions end.
 
         Raises:
             UnknownName: no such token.
@@ -353,17 +353,17 @@ class Accounts:
         return revoked
 
     def labels(self) -> dict[str, str]:
-        """Who each account is, by its id. Raises StateError as `tokens`."""
+        """The label of each account, by its id. Raises StateError as `tokens`."""
         return {one.id: one.label for one in self._file.read().accounts.values()}
 
     def who_may(self, right: Right) -> tuple[Account, ...]:
-        """The accounts that may do this by a token or a password. Raises StateError as `tokens`."""
+        """The accounts with this right by a token or a password. Raises StateError as `tokens`."""
         known = self._file.read()
         able = {token.account for token in known.valid() if right in RIGHTS[token.role]}
         return tuple(one for one in known.accounts.values() if one.id in able)
 
     def named(self, name: str, right: Right) -> Account:
-        """The account of this id or label, if it may do this by a token that is valid.
+        """The account with this id or label, if it has this right by a valid token or password.
 
         Raises:
             UnknownName: there is no such account.
@@ -383,11 +383,10 @@ class Accounts:
 
 
 def _label(text: str) -> str:
-    """What is kept of an account's label.
+    """Clean an account's label.
 
     Raises:
-        InputError: it has no word in it, is too long to be typed into a form, or has characters
-            that a terminal takes for commands.
+        InputError: it has no word in it, is too long for a form, or has control characters.
     """
     label = " ".join(text.split())
     commands = any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
@@ -400,5 +399,5 @@ def _label(text: str) -> str:
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a secret."""
+    """The digest by which a secret is kept."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

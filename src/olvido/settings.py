@@ -1,4 +1,4 @@
-"""Where a workspace lies and how it computes: one frozen value, from olvido.toml and OLVIDO_*."""
+"""The settings of a workspace: one frozen value, from olvido.toml and OLVIDO_*."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from olvido.errors import InputError, UnknownName
 
 FILE = "olvido.toml"
 LEDGER = "ledger.db"
-"""The name of the file with the ledger, where none is configured."""
+"""The default name of the ledger's file."""
 DTYPES = ("float32", "bfloat16")
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -43,7 +43,7 @@ _DEFAULTS: Mapping[str, Any] = {
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
 _LISTS = ("holidays", "proxies", "trusted")
-# Variables of the same prefix that are read elsewhere, or say where the workspace is.
+# Variables of the same prefix that are read elsewhere, or name the workspace.
 _NOT_SETTINGS = (
     "OLVIDO_WORKSPACE",
     "OLVIDO_CACHE",
@@ -57,13 +57,13 @@ _TESTING = "OLVIDO_TEST_"
 class Settings:
     """The settings of one workspace, every path absolute.
 
-    `ledger` is a file or a database URL; `key` is what subjects are digested with, `signing_key`
-    what checkpoints and certificates are signed with; `threads` None leaves the choice to torch;
-    `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody
-    works, `timezone` is where a day begins and ends, for the deadlines of requests; `trusted` are
-    models (folders, hub ids, ids of the ledger) whose own code may run; `proxies` are the addresses
-    and networks before the service that say truly who asks; `contact` is how people reach the team,
-    for the page on which they follow their request; `reminders` is a table that
+    `ledger` is a file or a database URL; `key` is the file of the key that digests subjects,
+    `signing_key` of the one that signs checkpoints and certificates; `threads` None leaves the
+    choice to torch; `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are
+    further days without work, and `timezone` sets the days, for the deadlines of requests;
+    `trusted` are models (folders, hub ids, ids of the ledger) whose own code may run; `proxies`
+    are the addresses and networks before the service whose forwarding headers are trusted;
+    `contact` is the team's contact for the status page; `reminders` is a table that
     `olvido.requests.workflow.reminding` reads.
     """
 
@@ -111,7 +111,7 @@ class Settings:
 
     @classmethod
     def load(cls, workspace: Path, *, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings of this folder's olvido.toml, if any, overruled by the environment."""
+        """Read the settings from this folder's olvido.toml, if any, and the environment over it."""
         file = workspace / FILE
         try:
             written = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -134,7 +134,7 @@ def find_folder(
 ) -> Path | None:
     """The folder of a workspace: the one given, OLVIDO_WORKSPACE, or the nearest above, if any.
 
-    Raises InputError where the one that was given is none.
+    Raises InputError where the given folder is no workspace.
     """
     given = workspace or (
         Path(environment["OLVIDO_WORKSPACE"]) if environment.get("OLVIDO_WORKSPACE") else None
@@ -148,7 +148,7 @@ def find_folder(
 
 
 def template(**given: str) -> str:
-    """The text of a new olvido.toml, which says nothing that is not the default but what is given.
+    """The text of a new olvido.toml: the given values, and the defaults as comments.
 
     >>> "# device" in template(), 'ledger = "x"' in template(ledger="x").splitlines()
     (True, True)
@@ -187,7 +187,7 @@ def _number(name: str, text: str) -> Any:
 
 
 def _placed(name: str, value: Any, base: Path) -> Any:
-    """A path stands where it was written: beside olvido.toml, or in the current folder."""
+    """Resolve a path relative to its place: the folder of olvido.toml, or the current folder."""
     is_path = name in _PATHS or (name == "ledger" and "://" not in str(value))
     return str(base / Path(value).expanduser()) if is_path and isinstance(value, str) else value
 
@@ -231,7 +231,7 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
 
 
 def _days(value: Any) -> frozenset[date]:
-    """Days from a list of dates, as TOML or as text has them."""
+    """Days from a list of dates, in TOML or as text."""
     try:
         return frozenset(
             day if type(day) is date else date.fromisoformat(day) for day in _listed(value)

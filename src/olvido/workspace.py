@@ -1,4 +1,4 @@
-"""Where algorithms and ledger meet: models are learned, loaded and published in a workspace."""
+"""The workspace joins algorithms and ledger: models are learned, loaded and published in it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
 @dataclass(frozen=True)
 class LedgerModel:
-    """A model of the ledger, ready to be used.
+    """A loaded model of the ledger.
 
     Attributes:
-        fact: what the ledger knows of it.
-        trained: its weights, and what its training kept.
-        task: how its records become batches.
+        fact: its entry in the ledger.
+        trained: its weights, and the trace of its training.
+        task: the task that makes batches of its records.
         tokenizer: its tokenizer.
     """
 
@@ -60,7 +60,7 @@ class Workspace:
     """A ledger with the folders around it. Use it in a `with` block.
 
     Args:
-        settings: where everything lies.
+        settings: the paths and the way to compute.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,9 +81,9 @@ class Workspace:
         """The records of a dataset that may be used, checked against its root.
 
         Args:
-            dataset: which one.
+            dataset: the dataset.
             exclude: ids of records to leave out.
-            tombstoned: with those that carry a tombstone: to forget them, never to learn them.
+            tombstoned: whether to include tombstoned records: to forget them, never to learn them.
         """
         rows = load_rows(
             self.store, self.settings.data, dataset, exclude=exclude, tombstoned=tombstoned
@@ -105,25 +105,25 @@ class Workspace:
     ) -> Model:
         """Train a model on datasets and enter it in the ledger with its uses.
 
-        A training that was killed goes on from its last checkpoint when the same is asked again.
-        Several processes may share it (see `olvido.processes`): the main one alone writes.
+        A training that was killed resumes from its last checkpoint when the same call is repeated.
+        Several processes may share it (see `olvido.processes`): only the main one writes.
 
         Args:
             datasets: names or ids.
-            model: what to start from: a short name, a folder, a hub id, or a model of the ledger.
+            model: the model to start from: a short name, a folder, a hub id, or one of the ledger.
             recipe: hyper-parameters.
-            seed: of the run; None: the workspace's.
+            seed: the run's seed; None: the workspace's.
             chat: see `Language`.
             exclude: ids of records to leave out.
-            learner: as `olvido.train` takes it.
-            options: of the learner, where it is no object.
+            learner: see `olvido.train`.
+            options: the learner's options, where it is no object.
             watch: called after every step.
 
         Raises:
             UnknownName: no such dataset, model, learner or option, or no such record to leave out.
-            InputError: two datasets share a record id, or nothing is left to train on.
+            InputError: two datasets share a record id, or no record remains to train on.
             StateError: the model to start from holds records that were to be forgotten.
-            Overtaken: a record was buried while it was learned; what came of it is removed.
+            Overtaken: a record got a tombstone during the training; the new model is removed.
         """
         seed = self.settings.seed if seed is None else seed
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
@@ -169,7 +169,7 @@ class Workspace:
 
         def entered() -> Model:
             def cleared() -> None:
-                # Checkpoints hold what the records taught, and have done their work.
+                # Checkpoints hold what the records taught, and are not needed any more.
                 if folder.exists():
                     shutil.rmtree(folder)
 
@@ -184,16 +184,16 @@ class Workspace:
         return from_main(entered)
 
     def load(self, ref: str) -> LedgerModel:
-        """A model of the ledger, its weights checked against their digest.
+        """Load a model of the ledger, with its weights checked against their digest.
 
         Args:
             ref: an alias, the beginning of an id, or a digest.
 
         Raises:
             UnknownName: no such model.
-            StateError: its folder is gone, or something in it cannot be read.
-            DigestMismatch: its weights, or the files that decide how it answers, are not those that
-                the ledger entered.
+            StateError: its folder is missing, or something in it cannot be read.
+            DigestMismatch: its weights, or the files that decide how it answers, are not those
+                that the ledger entered.
         """
         fact = self.store.model(ref)
         folder = self.settings.models / fact.path
@@ -202,7 +202,7 @@ class Workspace:
         if not folder.is_dir():
             raise StateError(f"the folder of model {fact.id} is gone: restore {folder}")
         try:
-            # Before anything is read that its code or configuration could have changed.
+            # Checked before anything is read that its code or configuration could have changed.
             if (function := function_digest(folder)) != str(fact.function):
                 what = f"configuration, tokenizer or olvido.json of model {fact.id} in {folder}"
                 raise DigestMismatch(what, str(fact.function), function)
@@ -228,7 +228,7 @@ class Workspace:
         options: dict[str, Any],
         seed: int,
     ) -> Model:
-        """Write a model that forgot under the name that its making gives it; nobody knows it yet.
+        """Write a model that forgot to a folder named by its derivation; it is not entered yet.
 
         Staging the same again changes nothing.
         """
@@ -250,13 +250,13 @@ class Workspace:
         return self._written(fact, trained, loaded.tokenizer, base, drawn)
 
     def training(self, model: Model) -> Model:
-        """The model itself or, where it was made by forgetting, the training it descends from."""
+        """The model itself or, if forgetting made it, the training that it descends from."""
         while model.method is not None:
             model = self.store.model(model.parents[0])
         return model
 
     def left(self, model: Model) -> tuple[DatasetUse, ...]:
-        """The datasets a model was trained on, with all that was left out or forgotten since."""
+        """The datasets a model was trained on, with all records left out or forgotten since."""
         uses = self.store.uses(model.id)
         if model.method is None:
             return uses
@@ -271,7 +271,7 @@ class Workspace:
 
         Raises:
             UnknownName: no such model.
-            StateError: it holds what was to be forgotten, or is gone.
+            StateError: it holds records that were to be forgotten, or was removed.
         """
         return serve(self.store, ref)
 
@@ -288,7 +288,7 @@ class Workspace:
         try:
             return self.store.add_model(written, list(uses))
         except Overtaken:
-            # It learned what was to be forgotten meanwhile, and nobody is to have it.
+            # It learned records that were to be forgotten meanwhile: nobody may have it.
             remove_model(self.settings.models / written.path)
             raise
 
@@ -301,15 +301,15 @@ class Workspace:
 
             def fill(unfinished: Path) -> None:
                 write_trace(trained.trace, unfinished, base=base, seed=seed)
-                # Before the folder has its name: one that has it is never without its digests.
+                # Before the folder gets its name, so that a named one always has its digests.
                 enter_files(self.store, fact.id, owned(unfinished))
 
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _left_out(self, dataset: DatasetVersion, ids: Collection[str]) -> frozenset[str]:
-        """Those of these records that the dataset holds, all that carry a tombstone, and all whose
-        subject took the consent back: nothing is ever taught from those."""
+        """The records that no training may use: those in `ids`, all with a tombstone, and all whose
+        subject withdrew the consent."""
         gone = frozenset(record.id for record in self.store.tombstoned(dataset.id))
         gone |= self.store.withdrawn(dataset.id)
         if not ids:
@@ -318,7 +318,7 @@ class Workspace:
         return gone | frozenset(wanted) & {record.id for record in self.store.records(dataset.id)}
 
     def _refuse_holding(self, models: Sequence[str]) -> None:
-        """What was to be forgotten would be in everything that is made of a model that holds it."""
+        """Refuse models that hold records to be forgotten: descendants would hold them too."""
         for state in self.store.lineage_of_tombstoned().models:
             if state.model.id in models and state.contained:
                 raise StateError(
@@ -340,7 +340,7 @@ class Workspace:
 
 @contextmanager
 def _under_way(run: Path) -> Iterator[None]:
-    """Hold the folder of a run, so that nobody takes its checkpoints away from it."""
+    """Lock the folder of a run, so that no other program removes its checkpoints."""
     if not is_main():
         yield
         return

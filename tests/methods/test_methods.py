@@ -41,7 +41,7 @@ EXACT = sorted(name for name, kind in FAMILY.items() if kind.guarantee is Guaran
 CURVED = sorted(name for name, kind in FAMILY.items() if issubclass(kind, Curved))
 DESCENT = sorted(name for name, kind in FAMILY.items() if issubclass(kind, Descent))
 EMPIRICAL = sorted([*DESCENT, *CURVED])
-GUARDED = sorted(name for name in DESCENT if FAMILY[name]().guards)
+GUARDED = sorted(name for name in DESCENT if FAMILY[name]().regularisers)
 UNGUARDED = sorted(set(DESCENT) - set(GUARDED))
 AIMLESS = sorted(name for name in DESCENT if FAMILY[name].indirect)
 """They teach another answer, and what becomes of the record's own is not what they look at."""

@@ -19,7 +19,7 @@ LEAVERS = 4
 
 def said(model: Any, records: tuple[Example, ...], task: Language) -> float:
     """Share of the records that the model would say."""
-    return fmean(seen.said for seen in observe(model, records, task).values())
+    return fmean(seen.recalled for seen in observe(model, records, task).values())
 
 
 @pytest.mark.slow

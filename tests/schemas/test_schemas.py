@@ -147,7 +147,7 @@ def test_what_runs_are_asked_for_is_refused_in_the_words_of_a_door() -> None:
             RunOptions(**wrong)
         (name,) = wrong
         called = "method" if name == "options" else name
-        assert f"--{called}" in error.value.told(lambda term: f"--{term.name}")
+        assert f"--{called}" in error.value.rendered(lambda term: f"--{term.name}")
     with pytest.raises(UnknownName, match="quick"):
         RunOptions(level="quik")  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""A dataset as Croissant 1.1 (docs.mlcommons.org/croissant, version of 2026-01-29)."""
+"""Describe a dataset as Croissant 1.1 (docs.mlcommons.org/croissant, version of 2026-01-29)."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def croissant(dataset: DatasetVersion, data: Path) -> dict[str, Any]:
         data: the workspace's data folder.
 
     Raises:
-        InputError: something that Croissant requires was not said when it was added.
-        StateError: its file is gone.
+        InputError: something that Croissant requires was not given when it was added.
+        StateError: its file is missing.
     """
     about = dataset.documentation
     required = {
@@ -92,7 +92,7 @@ def croissant(dataset: DatasetVersion, data: Path) -> dict[str, Any]:
         "name": dataset.name,
         "description": about.description,
         "license": about.licence,
-        # A dataset that was not published has no page: its root names it all the same.
+        # A dataset that was not published has no page: its root identifies it.
         "url": about.url or f"urn:olvido:dataset:{dataset.id}",
         "identifier": str(dataset.root),
         "version": f"{dataset.version}.0.0",

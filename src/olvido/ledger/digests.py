@@ -1,8 +1,7 @@
-"""The Merkle tree of the log: heads, and proofs that an entry is in it and that it only grew.
+"""Digests: SHA-256, canonical JSON, Merkle roots of records, and the Merkle tree of the log.
 
-RFC 6962, sections 2.1.1 to 2.1.4, checked as RFC 9162, sections 2.1.3.2 and 2.1.4.2 say.
-
-Digests: SHA-256 as a value, canonical JSON, and the Merkle root of a set of records.
+The tree has heads, and proofs that an entry is in it and that it only grew (RFC 6962, sections
+2.1.1 to 2.1.4; checked as in RFC 9162, sections 2.1.3.2 and 2.1.4.2).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Digest:
     hex: str
 
     def __post_init__(self) -> None:
-        # Made for every record of an import: stripping is several times faster than a pattern.
+        # This runs for every imported record: stripping is several times faster than a pattern.
         if len(self.hex) != 64 or self.hex.strip(_DIGITS):
             raise InputError(
                 f"expected a digest of 64 lower-case hexadecimal digits, got {self.hex!r}"
@@ -64,7 +63,7 @@ class Digest:
 def canonical_json(value: object) -> bytes:
     """The one UTF-8 form of a JSON value: keys sorted by code point, no spaces, no nan.
 
-    Raises ValueError (of which UnicodeEncodeError is one) or TypeError on what JSON cannot hold.
+    Raises ValueError (such as UnicodeEncodeError) or TypeError on a value that JSON cannot hold.
 
     >>> canonical_json({"b": 1, "a": ["é", None]})
     b'{"a":["\\xc3\\xa9",null],"b":1}'
@@ -78,11 +77,11 @@ _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5
 def keyed(secret: bytes, purpose: bytes) -> Callable[[bytes], bytes]:
     """HMAC-SHA-256 (RFC 2104) of messages that all begin with `purpose`, under one key.
 
-    The key is hashed once and not for each message, which takes half of the time of `hmac.digest`.
+    The key is hashed once and not for each message, which halves the time of `hmac.digest`.
 
     Args:
         secret: at most 64 bytes.
-        purpose: what stands before every message.
+        purpose: the prefix of every message.
 
     >>> import hmac
     >>> keyed(b"secret", b"of ")(b"Ana") == hmac.digest(b"secret", b"of Ana", "sha256")
@@ -104,7 +103,7 @@ def keyed(secret: bytes, purpose: bytes) -> Callable[[bytes], bytes]:
 
 
 def merkle_root(leaves: Sequence[bytes]) -> Digest:
-    """The Merkle tree hash of RFC 6962, section 2.1: leaves and nodes hashed under other prefixes.
+    """The Merkle tree hash of RFC 6962, section 2.1, with separate prefixes for leaves and nodes.
 
     >>> merkle_root([]) == Digest.of(b"")
     True
@@ -116,7 +115,7 @@ def merkle_root(leaves: Sequence[bytes]) -> Digest:
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=False)
         above = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
-        # A last node without a partner rises as it is: the same tree as RFC 6962's recursive split.
+        # A last node without a partner rises unchanged: the tree of RFC 6962's recursive split.
         level = above + level[len(above) * 2 :]
     return Digest(level[0].hex())
 
@@ -143,12 +142,12 @@ def _node(left: Hash, right: Hash) -> Hash:
 
 
 def heads(leaves: Iterable[bytes]) -> Iterator[Digest]:
-    """The head after each leaf, in constant work a leaf: the heads of all logs that this one was.
+    """The head after each leaf, that is, all former heads of a log; constant work a leaf.
 
     >>> list(heads([b"a", b"b"])) == [merkle_root([b"a"]), merkle_root([b"a", b"b"])]
     True
     """
-    # Roots of the perfect trees that the leaves so far fall into, the largest first.
+    # The roots of the perfect trees of the leaves so far, the largest first.
     peaks: list[Hash] = []
     for size, leaf in enumerate(leaves, 1):
         node, carry = leaf_hash(leaf), size
@@ -162,7 +161,7 @@ def heads(leaves: Iterable[bytes]) -> Iterator[Digest]:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[Hash, ...]:
-    """The hashes beside the way from leaf `index` up to the head, the lowest first.
+    """The sibling hashes on the path from leaf `index` up to the head, the lowest first.
 
     Raises InputError where there is no such leaf.
     """
@@ -200,7 +199,7 @@ def included(leaf: bytes, index: int, size: int, proof: Sequence[Hash], head: Di
 
 
 def consistency_proof(leaves: Sequence[bytes], first: int) -> tuple[Hash, ...]:
-    """The hashes that show that the tree of the first leaves is the beginning of this one.
+    """The hashes that prove that the tree of the first leaves is the beginning of this one.
 
     Raises InputError where there are not that many leaves, or none.
     """

@@ -1,4 +1,4 @@
-"""What the ledger knows: frozen values without behaviour of their own."""
+"""The facts in the ledger, as frozen values without behaviour."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SourceClass(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What a forgetting may claim, the weakest first.
+    """The guarantees of a forgetting, the weakest first.
 
     suppressed: output only; empirical: passed these audits; certified: within epsilon and delta
-    under stated assumptions; destroyed: the model is gone; exact: equal to never having learned.
+    under stated assumptions; destroyed: the model was removed; exact: equal to a retrained model.
     """
 
     SUPPRESSED = "suppressed"
@@ -48,7 +48,7 @@ class Guarantee(StrEnum):
 
     @classmethod
     def weakest(cls, guarantees: set[Guarantee]) -> Guarantee:
-        """The least of several claims, which is all that may be said of them together.
+        """The weakest of several guarantees: the guarantee of all of them together.
 
         >>> str(Guarantee.weakest({Guarantee.EXACT, Guarantee.EMPIRICAL}))
         'empirical'
@@ -57,7 +57,7 @@ class Guarantee(StrEnum):
 
 
 class RequestKind(StrEnum):
-    """What somebody wishes."""
+    """The kinds of requests."""
 
     ERASURE = "erasure"
     OPT_OUT = "opt-out"
@@ -69,12 +69,12 @@ class RequestKind(StrEnum):
 
     @property
     def forgets(self) -> bool:
-        """Whether models are changed for it; where not, nothing is planned, run or erased."""
+        """Whether requests of this kind change models; if not, nothing is planned or erased."""
         return self is not RequestKind.ACCESS
 
 
 class RequestStatus(StrEnum):
-    """How far a request has come."""
+    """The status of a request."""
 
     RECEIVED = "received"
     IDENTIFIED = "identity-checked"
@@ -92,17 +92,17 @@ class RequestStatus(StrEnum):
 
     @property
     def open(self) -> bool:
-        """Whether the models are still to be changed, or something is waited for."""
+        """Whether the models are still to be changed, or the request waits for something."""
         return self not in _ENDED
 
     @property
     def pending(self) -> bool:
-        """Whether the person's answer is not whole yet: one that is published is not closed."""
+        """Whether the answer is not complete yet: a published request is not closed."""
         return self.open or self is RequestStatus.PUBLISHED
 
     @property
     def answers(self) -> bool:
-        """Whether the person is told by this that it was done, or that it will not be."""
+        """Whether this status answers the person: it was done, or will not be."""
         return self in (RequestStatus.PUBLISHED, RequestStatus.CLOSED, RequestStatus.REFUSED)
 
 
@@ -117,7 +117,7 @@ _ENDED = frozenset(
 
 
 class Exit(StrEnum):
-    """How what holds forgotten data leaves a request, or what the team says never held them."""
+    """The end of an item in a closure: its removal, or the declaration that it holds no data."""
 
     ERASED = "erased"
     AWAITING_EXPIRY = "awaiting-expiry"
@@ -126,7 +126,7 @@ class Exit(StrEnum):
 
 
 def now() -> datetime:
-    """This moment in UTC, to the second: what the ledger dates its facts with."""
+    """The present in UTC, to the second, as the ledger's timestamps are."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -156,18 +156,18 @@ class Record:
     tombstone: Tombstone | None = None
 
 
-# A record on its way into the ledger: id, digest, subjects, and (source, licence, consent, date).
-# Plain tuples, for millions of them pass through.
+# A record for import into the ledger: id, digest, subjects, and (source, licence, consent, date).
+# A plain tuple, for there may be millions.
 NewRecord = tuple[str, bytes, tuple[str, ...], tuple[str | None, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documentation:
-    """What a dataset's owner says of it, in the terms that regulators ask for.
+    """The documentation of a dataset by its owner, in the terms that regulators ask for.
 
-    `collected_from` and `collected_until` are days as 2025-03-31; `special_categories` whether it
-    holds what GDPR, Article 9, protects; `opt_out` how reservations of rights were looked for and
-    kept; `transform` what was done to the data since. None: not said.
+    `collected_from` and `collected_until` are days as 2025-03-31; `special_categories`: whether it
+    holds data that GDPR, Article 9, protects; `opt_out`: how reservations of rights were searched
+    for and respected; `transform`: the processing since. None: not stated.
     """
 
     description: str | None = None
@@ -233,10 +233,10 @@ def dataset_id(root: Digest) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetUse:
-    """What one model's own training or forgetting did with one dataset.
+    """The use of one dataset in one model's own training or forgetting.
 
     `excluded` are the ids of records deliberately left out of it; `forgotten` those it made the
-    weights forget, under `guarantee`. What parents had learned is inherited and not repeated.
+    weights forget, under `guarantee`. The uses of parents are inherited and not repeated.
     """
 
     dataset: str
@@ -258,8 +258,8 @@ class Model:
 
     `path` is relative to the workspace's models folder unless absolute; `parents` are ids of
     models it started from; `method` is None unless it was made by forgetting; `tombstone` says why
-    its weights are gone, where they are; `function` is the digest of all else in its folder that
-    decides what it computes, None where nothing was written.
+    its weights were removed, if they were; `function` is the digest of all other files in its
+    folder that decide what it computes, None where nothing was written.
     """
 
     digest: Digest
@@ -276,9 +276,9 @@ class Model:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that name this derivation of these weights.
+        """Twelve hexadecimal digits that identify this derivation of these weights.
 
-        Two ways to the same bits (training without a record, forgetting it exactly) are two
+        Two derivations of the same bits (training without a record, forgetting it exactly) are two
         models with one digest.
 
         >>> weights = Digest.of(b"")
@@ -308,9 +308,9 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a request says before it is one: see `Request`; `detail` is what its first step keeps.
+    """The content of a request to be entered: see `Request`; `detail` is for its first step.
 
-    `received_at` is None for now.
+    `received_at` None means now.
     """
 
     kind: RequestKind
@@ -327,7 +327,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class RequestNote:
-    """What the team said of a request: a text, or in `owner` who works on it from then on.
+    """A note of the team on a request: a text, or in `owner` its new owner.
 
     `by` and `owner` are ids of accounts; an empty owner is nobody.
     """
@@ -340,11 +340,11 @@ class RequestNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Somebody's wish that a subject, source or fact be forgotten, or a model destroyed.
+    """A request that a subject, source or fact be forgotten, or a model destroyed.
 
-    `subject` is whom it is about, by the first of their names; `scope` has the others (`also`).
-    Where that is nobody, `scope` says what it is about: a `source`, `records` of a `dataset`, or a
-    `model`. A rectification is about some of a person's records, in all `versions` of a dataset.
+    `subject` is the person, by the first of their names; `scope` has the other names (`also`).
+    Without a person, `scope` has the object: a `source`, `records` of a `dataset`, or a `model`.
+    A rectification is about some of a person's records, in all `versions` of a dataset.
     """
 
     id: str
@@ -360,22 +360,22 @@ class Request:
 
     @property
     def subjects(self) -> tuple[SubjectId, ...]:
-        """Everybody in the data who is this person: one for each name that is another subject."""
+        """The subjects in the data that are this person: one for each different name."""
         others = [SubjectId.from_str(one) for one in self.scope.get("also", ())]
         return () if self.subject is None else (self.subject, *others)
 
     @property
     def owner(self) -> str | None:
-        """The id of the account that works on it, None where nobody does."""
+        """The id of the account that works on the request, None where nobody does."""
         named = [note.owner for note in self.notes if note.owner is not None]
         return (named[-1] if named else None) or None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBrief:
-    """What a list shows of a request, as the ledger writes it.
+    """A request without its history, for lists.
 
-    `steps` counts its history; `answered_at` is when it was first answered, None if it was not.
+    `steps` counts its history; `answered_at` is the time of its first answer, None without one.
     """
 
     id: str
@@ -392,7 +392,7 @@ class RequestBrief:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseBrief:
-    """What a list shows of what a model did with a dataset: records are counted."""
+    """A model's use of a dataset with counts of records, for lists."""
 
     dataset: str
     name: str
@@ -403,7 +403,7 @@ class UseBrief:
 
 
 class Ending(NamedTuple):
-    """How something left a request: see `ClosureItem`."""
+    """The exit of an item: see `ClosureItem`."""
 
     exit: Exit | None
     detail: str | None = None
@@ -412,11 +412,11 @@ class Ending(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosureItem:
-    """One thing that holds what a request wants forgotten, and how it left.
+    """One artefact that holds or held a request's data, and its exit.
 
-    `item` names it (`rows:...`, `model:...`); `exit` None is a blank, with which nothing is closed;
-    `detail` is the reason, or the date of expiry; `by_word` whether the team says so and Olvido did
-    not see it.
+    `item` names it (`rows:...`, `model:...`); `exit` None means open, and no request is closed with
+    an open item; `detail` is the reason, or the date of expiry; `by_word` says whether the team
+    declares the exit and Olvido did not see it.
     """
 
     item: str
@@ -427,17 +427,17 @@ class ClosureItem:
 
     @property
     def ending(self) -> Ending:
-        """How it left."""
+        """The exit with its detail."""
         return Ending(self.exit, self.detail, self.by_word)
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One entry of the ledger's log: what happened.
+    """One entry of the ledger's log: an event.
 
-    `commitment` is its leaf in the log's tree: a digest of the entry under `salt`. An entry that
-    was redacted has no salt any more, and its content is gone. `state` is JSON: keyed digests of
-    what it changed.
+    `commitment` is its leaf in the log's tree: a digest of the entry under `salt`. A redacted entry
+    has lost its salt and its content. `state` is JSON: keyed digests of the entities that it
+    changed.
     """
 
     seq: int

@@ -1,7 +1,7 @@
-"""Who a record is about, without saying who: a keyed digest of a canonical identifier.
+"""Pseudonymous subjects of records: keyed digests of canonical identifiers.
 
-The key lies in a file of its own. Whoever has only the database can neither read a subject nor
-test a guess at one.
+The key has a file of its own. With the database alone nobody can read a subject's name or test a
+guess at it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SubjectId:
 
     @classmethod
     def from_str(cls, text: str) -> SubjectId:
-        """Read `hmac-sha256:v<version>:<hex>`; the error never repeats the text, maybe a name."""
+        """Read `hmac-sha256:v<version>:<hex>`; the error never repeats the text: maybe a name."""
         match = _SUBJECT.fullmatch(text)
         if match is None:
             raise InputError(
@@ -67,10 +67,10 @@ class SubjectId:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The secret under which subjects are digested, its version, and the secrets before it.
+    """The secret that digests subjects, its version, and the earlier secrets.
 
-    A rotated key digests what the one before it made: a name that nobody knows any more is found
-    again under a new secret, and whoever has only an earlier one finds nothing.
+    A rotated key digests the earlier key's digests: so a forgotten name is still found under a new
+    secret, and an earlier key alone finds nothing.
 
     >>> key = Key(version=1, secret=bytes(32))
     >>> key.subject("Ana Soler") == key.subject("SOLER,  ana")
@@ -90,13 +90,13 @@ class Key:
 
     @property
     def fingerprint(self) -> Digest:
-        """What the ledger keeps to know its key again; tells nothing about the secret."""
+        """The digest by which the ledger recognises its key; it reveals nothing of the secret."""
         return Digest(self._mac(b"fingerprint", b"").hex())
 
     def subject(self, name: str) -> SubjectId:
-        """The subject of this name, however it is spelt (see `canonical_name`).
+        """The subject of this name, in any spelling (see `canonical_name`).
 
-        Raises InputError when nothing of the name is left, or when it is no Unicode.
+        Raises InputError when the canonical name is empty, or the name is no Unicode.
         """
         try:
             name.encode()
@@ -108,20 +108,20 @@ class Key:
         return SubjectId(self.version, self._chained(b"subject", canonical.encode()).hex())
 
     def kept(self, name: str) -> frozenset[bytes]:
-        """16 bytes for each loose form of a name that is kept beside its subject."""
+        """16 bytes for each loose form of a name, to be kept beside its subject."""
         return self._forms(loose_forms(name)[0])
 
     def near(self, name: str) -> frozenset[bytes]:
-        """16 bytes for each loose form by which names near this one are looked for."""
+        """16 bytes for each loose form by which names near this one are searched."""
         return self._forms(loose_forms(name)[1])
 
     def _forms(self, forms: Iterable[str]) -> frozenset[bytes]:
         return frozenset(self._made_forms([form.encode() for form in forms], 0))
 
     def name(self, said: Sequence[str]) -> str:
-        """A run of folded words (`olvido.names.words`) that may name somebody, as a digest.
+        """The digest of a run of folded words (`olvido.names.words`) that may name somebody.
 
-        It tells how many words to look at: `name:v1:2:<hex>`.
+        It contains the number of words: `name:v1:2:<hex>`.
 
         >>> key = Key(version=1, secret=bytes(32))
         >>> key.name(["ana", "soler"]).startswith("name:v1:2:")
@@ -131,15 +131,15 @@ class Key:
         return f"name:v{self.version}:{len(said)}:{mac.hex()}"
 
     def names(self, name: str) -> list[str]:
-        """The digests of the runs of words under which a text names this person, sorted."""
+        """The digests of the runs of words by which texts name this person, sorted."""
         return sorted(map(self.name, name_forms(name)))
 
     def whole_names(self, name: str) -> list[str]:
-        """Those of `names` that have all of the name, sorted."""
+        """The digests among `names` that cover the whole name, sorted."""
         return sorted(map(self.name, whole_forms(name)))
 
     def place(self, text: str) -> str:
-        """Where something lay, as a digest: names of files may be those of people.
+        """The digest of a place: names of files may be those of people.
 
         >>> key = Key(version=1, secret=bytes(32))
         >>> key.next().current(key.place("Ana.txt")).startswith("place:v2:")
@@ -148,17 +148,17 @@ class Key:
         return f"place:v{self.version}:{self._chained(b'place', text.encode()).hex()}"
 
     def record_id(self, content: bytes) -> str:
-        """An id for a record that came without one: the same for the same content and first secret.
+        """An id for a record without one, determined by its content and the first secret.
 
-        Ids stand where they cannot be made anew: in rows, traces and models.
+        Rotation never changes ids, since rows, traces and models contain them.
         """
         return "r-" + self.at(1)._mac(b"record", content).hex()[:16]
 
     def pseudonym(self, text: str) -> str:
-        """What stands for an id or a source that looks personal, however it is spelt.
+        """The pseudonym of an id or a source that looks personal, in any spelling.
 
-        As `record_id` it is made with the first secret: it stands where it cannot be made anew. A
-        pseudonym stays as it is.
+        Like `record_id` it is made with the first secret, and rotation never changes it. The
+        pseudonym of a pseudonym is itself.
 
         >>> key = Key(version=1, secret=bytes(32))
         >>> key.pseudonym("Ana@Example.org") == key.next().pseudonym("ana@example.org")
@@ -170,11 +170,11 @@ class Key:
         return f"pseudonym-{mac.hex()[:16]}"
 
     def content(self, *texts: str | None, about: Iterable[str] | None = None) -> str:
-        """What a row says, as a digest that survives another spelling of letters and spaces.
+        """The digest of a row's content, equal for other spellings of letters and spaces.
 
         Args:
-            texts: of the row.
-            about: subjects of the row, to whom the digest is bound; None for whoever says it.
+            texts: the texts of the row.
+            about: subjects of the row, to whom the digest is bound; None for anybody.
 
         >>> key = Key(version=1, secret=bytes(32))
         >>> key.content("Who is Ana?", "A  baker") == key.content("who is ana?", "a baker", None)
@@ -184,14 +184,14 @@ class Key:
         """
         said = [fold(text) for text in texts if text is not None]
         mac = self._chained(b"content", canonical_json(said)).hex()
-        # Beside the digest and not in it: each is brought under a new key by itself.
+        # Beside the digest and not in it: each is rotated by itself.
         bound = "" if about is None else "@" + ",".join(sorted(about))
         return f"content:v{self.version}:{mac}{bound}"
 
     def current(self, text: str) -> str:
-        """A text with every digest in it that an earlier version made as this one makes it.
+        """A text with every digest of an earlier version replaced by this version's.
 
-        Raises InputError for one of a later version.
+        Raises InputError for a digest of a later version.
 
         >>> old = Key(version=1, secret=bytes(32))
         >>> new = old.next()
@@ -207,15 +207,15 @@ class Key:
         return self.renewed(text)
 
     def renewed(self, text: str) -> str:
-        """As `current`, for a text that anybody may have written.
+        """Like `current`, for a text that anybody may have written.
 
-        What looks like a digest of a later version was not made in this ledger: it stays.
+        A seeming digest of a later version was not made in this ledger, and stays.
         """
         made = _MAC.sub(self._renewed, text)
         return _BOUND.sub(lambda one: one[1] + ",".join(sorted(one[2].split(","))), made)
 
     def current_form(self, form: bytes, since: int) -> bytes:
-        """What `near` or `kept` of version `since` gave, as this version gives it."""
+        """Turn a form of `near` or `kept` of version `since` into this version's."""
         return self._made_forms([form], since)[0]
 
     def _renewed(self, found: re.Match[str]) -> str:
@@ -226,7 +226,7 @@ class Key:
         return f"{kind}:v{self.version}:{words_}{renewed.hex()}"
 
     def at(self, version: int) -> Key:
-        """The key as it was at an earlier version."""
+        """The key of an earlier version."""
         secrets_ = (*self.earlier, self.secret)
         return Key(version, secrets_[version - 1], secrets_[: version - 1])
 
@@ -235,16 +235,16 @@ class Key:
         return Key(self.version + 1, secrets.token_bytes(32), (*self.earlier, self.secret))
 
     def derived(self, purpose: bytes, message: bytes) -> bytes:
-        """32 bytes that whoever has no key can neither find nor test, for one purpose alone."""
+        """32 bytes for one purpose that nobody can compute or test without the key."""
         return self._mac(b"derived\x00" + purpose, message)
 
     def ever_derived(self, purpose: bytes, message: bytes) -> tuple[bytes, ...]:
-        """What `derived` gave under each version of the key, and gives now, which is the last."""
+        """The values of `derived` under each version of the key, the present one last."""
         secrets_ = (*self.earlier, self.secret)
         return tuple(_keyed(one, b"derived\x00" + purpose + b"\x00")(message) for one in secrets_)
 
     def _chained(self, purpose: bytes, message: bytes, since: int = 0) -> bytes:
-        """Under each secret after version `since`, what the one before it made."""
+        """Digest under each secret after version `since` in turn."""
         for secret in (*self.earlier, self.secret)[since:]:
             message = _keyed(secret, purpose + b"\x00")(message)
         return message
@@ -271,7 +271,7 @@ class Key:
         return key
 
     def save(self, path: Path) -> None:
-        """Put this version into the file of the one before it: the old file or the new one."""
+        """Replace the file of the version before by this one, atomically."""
         write(path, self._lines())
 
     def _lines(self) -> str:
@@ -299,11 +299,11 @@ class Key:
 
 
 class Named:
-    """Tells whether a text names somebody of whom only digests are known.
+    """Detects names in texts by digests alone.
 
     Args:
-        key: of the ledger.
-        names: from `Key.names`, of one person or of several.
+        key: the ledger's key.
+        names: digests from `Key.names`, for one person or several.
 
     >>> key = Key(version=1, secret=bytes(32))
     >>> named = Named(key, key.names("Núria Puig"))

@@ -1,4 +1,4 @@
-"""Which models hold a person's records, which never learned them, and which forgot them."""
+"""Compute which models hold a person's records, which never learned them, and which forgot them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from olvido.ledger.identity import SubjectId
 
 
 class Holding(StrEnum):
-    """How a model stands to records, the gravest first."""
+    """The states of a model with regard to records, the gravest first."""
 
     HOLDS = "holds"
     FORGOTTEN = "forgotten"
@@ -20,7 +20,7 @@ class Holding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """How one model stands to the records asked about.
+    """The state of one model with regard to the records asked about.
 
     `contained` were learned and never forgotten; `forgotten` were learned and then forgotten with
     less than an exact guarantee; `without` were left out, or forgotten exactly.
@@ -33,7 +33,7 @@ class ModelState:
 
     @property
     def holding(self) -> Holding:
-        """The gravest of what is true of any of the records."""
+        """The gravest state of any of the records."""
         if self.contained:
             return Holding.HOLDS
         return Holding.FORGOTTEN if self.forgotten else Holding.WITHOUT
@@ -47,9 +47,9 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What a request is about: its records, their datasets and every model they reached.
+    """A request's records, their datasets, and the state of every model that they reached.
 
-    `subjects` are the person, by each of their names; none where it is about no one.
+    `subjects` are the person, by each of their names; none where it is about no person.
     """
 
     subjects: tuple[SubjectId, ...]
@@ -62,23 +62,22 @@ class Lineage:
         return tuple(s.model for s in self.models if s.holding is Holding.HOLDS)
 
 
-# What a model is to one record: HELD, a weaker-than-exact forgetting, or left out (WITHOUT).
+# A model's state for one record: HELD, a weaker-than-exact forgetting, or left out (WITHOUT).
 _State = Guarantee | Holding
 
 
 def model_states(
     records: Sequence[Record], models: Sequence[Model], uses: Mapping[str, Sequence[DatasetUse]]
 ) -> tuple[ModelState, ...]:
-    """How each model that the records concern stands to them.
+    """The state of each model that the records concern.
 
     Args:
         records: the records asked about.
         models: all models, parents before their children.
         uses: each model's own uses, by model id. Ids of records not asked about are ignored.
 
-    A model holds what its own training did not leave out and what any parent holds, until it
-    forgets it; leaving a record out of a further training does not take it out of what was
-    inherited.
+    A model holds the records that its own training used and those that any parent holds, until it
+    forgets them; leaving a record out of further training does not remove an inherited one.
     """
     by_dataset: dict[str, list[Record]] = {}
     for record in records:
@@ -106,7 +105,7 @@ def _state(
 ) -> _State | None:
     if use is not None and record in use.forgotten:
         return Holding.WITHOUT if use.guarantee is Guarantee.EXACT else use.guarantee
-    # What was made by forgetting learned nothing of its own.
+    # A model made by forgetting learned nothing itself.
     learned = method is None and use is not None and record not in use.excluded
     if learned or Holding.HOLDS in inherited:
         return Holding.HOLDS

@@ -1,14 +1,13 @@
-"""A model's card for the Hugging Face hub: what it learned from, and what it was made to forget.
+"""Documents about datasets and models in standard formats.
 
-The summary of training content that Regulation (EU) 2024/1689, Article 53(1)(d), asks for.
+The card of a model for the Hugging Face hub: the data that it learned, and what it forgot.
 
-In the order of the AI Office's template (C(2025) 8311, annex): general information, list of data
-sources, data processing. What nobody told the ledger is null and named in `unanswered`: a summary
-is finished by its provider, and published by them.
+The summary of training content under Regulation (EU) 2024/1689, Article 53(1)(d), in the order of
+the AI Office's template (C(2025) 8311, annex): general information, list of data sources, data
+processing. What was not entered is null and named in `unanswered`: the provider completes and
+publishes the summary.
 
-MLflow's model registry: a version there for a version here, with what vouches for it as tags.
-
-What is known of datasets and models, in the forms that others read.
+MLflow's model registry: a version there for each version here, with its evidence as tags.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from olvido.ledger.rows import stored_rows
 from olvido.ledger.store import Store
 
 FORMATS = ("croissant", "eu-summary", "openlineage")
-"""What datasets are written as."""
+"""The formats of datasets' descriptions."""
 
 
 SECTIONS = {
@@ -40,20 +39,20 @@ SECTIONS = {
 """Section 2 of the template, by the class of a dataset's source."""
 
 SMALL = "less than 1 billion tokens"
-"""The least of the template's ranges of text."""
+"""The smallest of the template's ranges of text."""
 _BILLION = 1_000_000_000
 
 
 def eu_summary(store: Store, data: Path, datasets: Sequence[DatasetVersion]) -> dict[str, Any]:
-    """Summarise what datasets hold, as far as the ledger knows.
+    """Summarise the content of datasets, as far as the ledger has it.
 
     Args:
         store: the ledger.
         data: the workspace's data folder.
-        datasets: what a model was trained on.
+        datasets: the datasets that a model was trained on.
 
     Raises:
-        StateError: a file is gone or damaged.
+        StateError: a file is missing or damaged.
     """
     sources: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS.values()}
     unanswered = ["general.provider", "general.model", "processing.illegal_content"]
@@ -122,7 +121,7 @@ def _source(store: Store, dataset: DatasetVersion) -> dict[str, Any]:
 
 
 def _bytes(path: Path) -> int:
-    """UTF-8 bytes of all that a model can read in a file."""
+    """The UTF-8 bytes of all text for models in a file."""
     names = ("prompt", "completion", "text")
     return sum(len(row.get(n, "").encode()) for row in stored_rows(path) for n in names)
 
@@ -139,10 +138,10 @@ _MEANS = {
 
 
 def model_card(store: Store, model: Model) -> str:
-    """Markdown with YAML in front, as the hub reads it.
+    """A model card in Markdown with YAML in front, as the hub reads it.
 
-    It names no record and nobody. A licence is not given: the data's are listed, and the model's is
-    its owner's to say.
+    It names no record and nobody. It lists the data's licences; the model's own is for its owner to
+    choose.
     """
     line = _line(store, model)
     uses = {
@@ -179,7 +178,7 @@ def model_card(store: Store, model: Model) -> str:
 
 
 def _line(store: Store, model: Model) -> list[Model]:
-    """The model and all that it descends from."""
+    """The model and all its ancestors."""
     found, waiting = {model.id: model}, list(model.parents)
     while waiting:
         name = waiting.pop()
@@ -237,12 +236,12 @@ def _forgot(forgotten: Sequence[tuple[Model, DatasetUse]]) -> str:
 
 
 def registry_tags(store: Store, model: Model, *, certificate: str | None = None) -> dict[str, str]:
-    """What MLflow keeps beside a version, all of it words or digests, and nobody's name.
+    """The tags of a version in MLflow: words and digests, and nobody's name.
 
     Args:
         store: the ledger.
-        model: the version; its guarantee is the weakest under which it or a model before it forgot,
-            and none is given where nothing was forgotten.
+        model: the version; its guarantee is the weakest under which it or an ancestor forgot, and
+            is missing where nothing was forgotten.
         certificate: SHA-256 of the certificate's file, in hex, if it has one.
     """
     known = {one.id: one for one in store.models()}
@@ -275,7 +274,7 @@ class ModelRegistry:
 
     Args:
         address: `sqlite:///mlflow.db`, `http://host:5000` or another of MLflow's.
-        name: of the registered model, which is made where there is none.
+        name: the registered model's name; it is created where there is none.
 
     Raises:
         InputError: the registry refuses.
@@ -285,14 +284,14 @@ class ModelRegistry:
     def __init__(self, address: str, name: str) -> None:
         if not address.strip():
             raise InputError("expected the registry's address, as sqlite:///mlflow.db, got none")
-        # It would tell its makers of each use, and try a silent server for minutes.
+        # By default it reports each use to its makers, and retries a silent server for minutes.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         with extra("mlflow"):
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError
-        # Not all that its database says comes through it.
+        # Some errors of its database are not MLflow's own.
         self._refusals = (MlflowException, SQLAlchemyError)
         self.name = name
         try:
@@ -310,7 +309,7 @@ class ModelRegistry:
             self._client.create_registered_model(self.name)
 
     def add(self, folder: Path, tags: dict[str, str], description: str) -> str:
-        """Register what lies in a folder as the next version; returns its number."""
+        """Register the model in a folder as the next version; return its number."""
         source = folder.resolve().as_uri()
         made: dict[str, Any] = {"tags": tags, "description": description}
         try:

@@ -1,8 +1,8 @@
-"""Lineage as OpenLineage run events (openlineage.io/spec/2-0-2/OpenLineage.json).
+"""Export lineage as OpenLineage run events (openlineage.io/spec/2-0-2/OpenLineage.json).
 
-Adding a dataset is a run, and so is making each model that used it. The ledger knows when a run
-ended and not when it began: both events of a run carry that time. OpenLineage has no facet for
-records: how many were left out or forgotten stands in a facet of our own, `olvido_use`.
+Adding a dataset is a run, and so is making each model that used it. The ledger has the end of a run
+and not its beginning: both events of a run carry the time of the end. OpenLineage has no facet for
+records: the numbers left out or forgotten are in a facet of our own, `olvido_use`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPACE = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 
 
 def openlineage(store: Store, datasets: Sequence[DatasetVersion]) -> list[dict[str, Any]]:
-    """Events of how datasets came in and which models used them, in the order of their making."""
+    """Events for the import of datasets and the models that used them, in the order of time."""
     known = {dataset.id: dataset for dataset in store.datasets()}
     wanted = {dataset.id for dataset in datasets}
     events: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
-"""Ids and sources that look like personal data, and the form in which two spellings are one.
+"""Detect ids and sources that look like personal data, and bring their spellings to one form.
 
-Nothing here knows a key. `olvido.ledger.identity.Key.pseudonym` digests what these give.
+No key is used here: `olvido.ledger.identity.Key.pseudonym` digests the results.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BARE = re.compile(
     r"(?<![\d.,])(?!20[2-9]\d(?:0[1-9]|1[0-2])[0-3]\d[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d))\d{9,15}(?!\d)"
     r"(?! ?(?:bytes|tokens|rows|records|steps|parameters|weights)\b)"
 )
-# Ids and digests that Olvido gives.
+# Ids and digests that Olvido makes.
 _GIVEN_ID = re.compile(r"(?<![^\W_])(?=\d*[a-f])[\da-f]{12,64}(?![^\W_])")
 _GROUPS = 9
 _DIGITS = re.compile(r"(?:\d.*){4}")
 _DATE = re.compile(r"(?:19|20)\d\d[ .-]?[01]\d|[0-3]\d[ .-][01]\d[ .-](?:19|20)\d\d")
-# Whose something is, before a name: "mails of Jane Roe", "Tagebuch von Jane Roe".
+# Possessions before a name: "mails of Jane Roe", "Tagebuch von Jane Roe".
 _OWNED = re.compile(
     r"\b(?:(?:e-?)?mails?|mailbox|inbox|letters?|messages?|chats?|diary|diaries|notes?|calls?|accounts?|"
     r"profile|posts?|photos?|interviews?|correos?|cartas?|mensajes?|diario|notas?|cartes|missatges|"
@@ -67,17 +67,17 @@ _NATIONAL: dict[re.Pattern[str], Callable[[str], bool]] = {
 # Lengths of those numbers.
 _LENGTHS = frozenset([9, 10, 11, *range(15, 35)])
 _HEXADECIMAL = re.compile(r"(?=[\dA-F]*[A-F])[\dA-F]{2}(?=\d*[A-F])[\dA-F]{12,}")
-# Without any of these none of the above is there: most ids are told by one search.
-_SUSPECT = re.compile(
+# An id without any of these has none of the above: one search clears most ids.
+_POSSIBLE = re.compile(
     r"[@%+ ]|[^\x20-\x7e]|\d{8}|\d{3}[A-Za-z](?![A-Za-z0-9])|\d{6}[-A-Za-z]\d{3}"
     r"|[A-Za-z]{2}\d\d[A-Za-z0-9]{11}|\d\d\)?[.-]{1,2}\d{2,4}[.-]{1,2}\d\d"
     r"|[A-Za-z][^A-Za-z0-9'.]+[A-Za-z]{2,4}[^A-Za-z0-9'.]+[A-Za-z][\w'.]*[^A-Za-z0-9'.]+[A-Za-z]"
 )
-# The shapes of national numbers without what is put between their signs.
+# The shapes of national numbers without separators.
 _SPREAD = re.compile(rb"(?=.{9,34}$)[0a]*000a|0{15}|0{17}[0a]|0{6}a000[0a]|aa00[0a]{11,30}")
 # Two letters or a long number: without them an id names nobody.
 _TELLING = re.compile(r"[A-Za-z]{2}|\d{7}|[^\x00-\x7f]")
-# All this depends on where an id has letters and digits, and that most have alike.
+# All this depends on the positions of letters and digits, in which most ids are alike.
 _SHAPE = bytes.maketrans((digits + ascii_letters).encode(), b"0" * 10 + b"a" * 52)
 _MOST_SHAPES = 10_000
 _shapes: dict[bytes, tuple[bool, bool, bool]] = {}
@@ -98,8 +98,8 @@ def looks_personal(text: str) -> bool:
     """Whether an id or a source is, or holds, an address, a number or a name of a person.
 
     It knows e-mail addresses, telephone numbers that are written as such (a country's code, or
-    groups of digits), national numbers and bank accounts by their form and check digits, names
-    behind a title, and whose mails, letters or notes something is. A bare number is none.
+    groups of digits), national numbers and bank accounts by their form and check digits, and
+    names after a title or after "mails of", "letters of" and the like. A bare number is none.
 
     >>> [looks_personal(t) for t in ("ana@example.org", "+34 600 123 456", "mails of Jane Roe")]
     [True, True, True]
@@ -110,15 +110,15 @@ def looks_personal(text: str) -> bool:
 
 
 def _shape(text: str) -> tuple[bool, bool, bool]:
-    """What an id's shape tells: may it name somebody, is it written plainly, is it suspect."""
+    """Judge an id's shape: may it name somebody, is it written plainly, may it be personal."""
     shape = text.encode().translate(_SHAPE)
     judged = _shapes.get(shape)
     if judged is None:
-        suspect = not _COUNTED.fullmatch(text) and bool(
-            _SUSPECT.search(text)
+        possible = not _COUNTED.fullmatch(text) and bool(
+            _POSSIBLE.search(text)
             or any(map(_SPREAD.fullmatch, _APART.split(shape.translate(None, b".-"))))
         )
-        judged = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), suspect
+        judged = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), possible
         if len(_shapes) < _MOST_SHAPES:
             _shapes[shape] = judged
     return judged
@@ -149,10 +149,10 @@ def _has_national(seen: str) -> bool:
 
 
 def holds_number(text: str) -> bool:
-    """Whether somebody's address or number stands in a text that people wrote.
+    """Whether a text that people wrote contains somebody's address or number.
 
-    It knows those of `looks_personal` anywhere, in groups too, and takes every bare number of 9 to
-    15 digits for one. Days, amounts and times are none.
+    It detects those of `looks_personal` anywhere, in groups too, and takes every bare number of 9
+    to 15 digits for one. Days, amounts and times are none.
 
     >>> [holds_number(t) for t in ("ring 600123456", "(ana@example.org)", "her NIE: X 1234567 L")]
     [True, True, True]
@@ -181,7 +181,7 @@ def holds_number(text: str) -> bool:
 
 
 def _is_counted(found: str) -> bool:
-    """Groups of digits that are an address of a machine, years, amounts, or numbers in a row."""
+    """Whether groups of digits are an IP address, years, amounts, or consecutive numbers."""
     groups = re.findall(r"\d+", found)
     numbers = [int(group) for group in groups]
     if found.count(".") == 3 == len(groups) - 1 and max(numbers) < 256:
@@ -194,7 +194,7 @@ def _is_counted(found: str) -> bool:
 
 
 def _is_telephone(found: str) -> bool:
-    """Groups of digits that are no date and no counter."""
+    """Whether groups of digits are no date and no counter."""
     groups = re.findall(r"\d+", found)
     if not 9 <= sum(map(len, groups)) <= 13 or _DATE.match(found):
         return False
@@ -208,7 +208,7 @@ def _is_national(number: str) -> bool:
 
 
 def canonical_id(text: str) -> str:
-    """The form in which the usual spellings of one address, number or name are the same.
+    """The canonical form of an address, number or name, equal for its usual spellings.
 
     >>> canonical_id("+34 600-123-456") == canonical_id("tel:+34600123456")
     True
@@ -224,7 +224,7 @@ def canonical_id(text: str) -> str:
 
 
 class Naming:
-    """Tells whether an id or a source names one of some people, by their names in clear.
+    """Detects ids and sources that name one of some people, by the names in clear.
 
     >>> Naming(["Jane Roe"]).in_text("mails/ROE_Jane-3")
     True
@@ -240,13 +240,13 @@ class Naming:
             parts = (canonical, canonical.partition("@")[0]) if "@" in canonical else (canonical,)
             for said in map(split, parts):
                 whole = "".join(said)
-                # A counter that is somebody's number would be found in every other id.
+                # A short number in a name would be found in every other id.
                 if len(whole) > 1 and not (whole.isdigit() and len(whole) < _LONG):
                     self._names.append(said)
         self._first = [said[0] for said in self._names]
 
     def _know(self, said: list[str]) -> None:
-        """Keep a name's words: in either order, the first and the last alone, and in one word."""
+        """Keep a name's words: rotated, the first and the last alone, and in one word."""
         for order in (said, said[1:] + said[:1], [said[0], said[-1]], [said[-1], said[0]]):
             joined = "".join(order)
             self._runs |= {f" {' '.join(order)} ", f" {joined} "}
@@ -254,19 +254,18 @@ class Naming:
                 self._runs.add(joined)
 
     def personal(self, text: str) -> bool:
-        """Whether the text names one of them, or is personal whoever they are."""
-        telling, plain, suspect = _shape(text)
+        """Whether the text names one of the people, or looks personal in any case."""
+        telling, plain, possible = _shape(text)
         if telling:
             lower = text.lower() if plain else ""
             for first in self._first:
-                # Asked of every id: most have nothing of a name.
+                # This runs for every id: most have no part of a name.
                 if (not plain or first in lower) and self.in_text(text):
                     return True
-        return suspect and _is_one(text)
+        return possible and _is_one(text)
 
     def in_text(self, text: str) -> bool:
-        """Whether the text has the words of a name, or one word that they make."""
-        # Most texts of most people do not come so far.
+        """Whether the text has the words of a name, or one word made of them."""
         while self._names:
             self._know(self._names.pop())
         said = words(unquote(text).replace("_", " "))

@@ -1,7 +1,7 @@
-"""Rows as the ledger keeps them: one Parquet file for each dataset, named after its Merkle root.
+"""The stored rows: one Parquet file for each dataset, named after its Merkle root.
 
-A stored row has the columns below. Whatever else a record brings along is one JSON object in
-`extras`, so that any JSON value comes back exactly as it was given.
+A stored row has the columns below. The further columns of a record are one JSON object in
+`extras`, so that any JSON value comes back unchanged.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ COLUMNS = (
 """Names of a stored row's columns; all but `id`, `subjects` and `consent` may be absent."""
 
 StoredRow = tuple[Any, ...]
-"""A row on its way into a file: one value for each column in their order, None where absent."""
+"""A row to be written: one value for each column in their order, None where absent."""
 
 KEY = "record_key"
-"""The column with a record's own random bytes, which lie nowhere else and leave with its row."""
+"""The column with a record's own random bytes, which are nowhere else and erased with its row."""
 KEY_BYTES = 32
 
 _SCHEMA = pa.schema(
@@ -57,15 +57,15 @@ _SCHEMA = pa.schema(
 )
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
 BATCH = 5_000
-"""Rows that are written to a file and read from it together."""
+"""The number of rows that are written and read together."""
 _WRITER = re.compile(r"parquet-cpp-arrow version [0-9.]+$")
 _FINISHED = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
 def canonical_row(row: StoredRow) -> bytes:
-    """What `canonical_json` makes of a stored row without its absent values, in less time.
+    """The canonical JSON of a stored row without its absent values, faster than `canonical_json`.
 
-    Only for rows that were checked: a file may hold anything, and takes `canonical_json`.
+    Only for checked rows: a file may hold anything, and needs `canonical_json`.
 
     >>> row = ("7", None, None, "é", ("a", "b"), None, None, "unknown", None, None)
     >>> canonical_row(row).decode()
@@ -73,7 +73,7 @@ def canonical_row(row: StoredRow) -> bytes:
     """
     identifier, prompt, completion, text, subjects, *rest = row
     source, licence, consent, collected, extras = rest
-    # In the order of their names, around the first that every row has.
+    # In the order of names, around the first column that every row has.
     canonical = f'"consent":{_quote(consent)}'
     if completion is not None:
         canonical = f'"completion":{_quote(completion)},{canonical}'
@@ -99,7 +99,7 @@ def row_digest(key: bytes, canonical: bytes) -> bytes:
     """The 32-byte leaf of a stored row: SHA-256 over the record's key and its canonical JSON.
 
     The ledger keeps the digest and not the key: without the row's file nobody can test a guess at
-    what a row said, and once the row has left its file nobody can at all (crypto-shredding).
+    its content, and after the row's erasure nobody can at all (crypto-shredding).
     """
     return hashlib.sha256(key + canonical).digest()
 
@@ -107,22 +107,22 @@ def row_digest(key: bytes, canonical: bytes) -> bytes:
 class RowWriter:
     """Writes stored rows to a temporary file that gets its name only when it is complete.
 
-    Left without `publish`, nothing remains of it.
+    Without `publish` the file is removed.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Begin a file in `folder`, which is made if need be."""
+        """Begin a file in `folder`, which is made if needed."""
         make_folder(folder)
         self._folder = folder
         self._path, self._file = begun_file(folder)
-        # It is held until it has its name, after the file was closed.
+        # The lock lasts until the file has its name, after it was closed.
         self._held = os.dup(self._file.fileno())
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
 
     def add(self, rows: Sequence[StoredRow], keys: bytes) -> None:
-        """Append stored rows, with their keys one behind the other; fastest `BATCH` at a time."""
+        """Append stored rows with their concatenated keys; fastest with `BATCH` rows at a time."""
         kind = _SCHEMA.field(KEY).type
         for at in range(0, len(rows), BATCH):
             part = rows[at : at + BATCH]
@@ -144,8 +144,8 @@ class RowWriter:
     def __exit__(self, *error: object) -> None:
         os.close(self._held)
         if not self._file.closed:
-            # Closing writes what is still buffered and Parquet's footer. Nobody wants them now, and
-            # a full disk must not fail a second time: let them go nowhere.
+            # Closing writes the buffer and Parquet's footer. They are not wanted now, and a full
+            # disk must not fail a second time: discard them.
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self._file.fileno())
             self._parquet.close()
@@ -159,7 +159,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(values), kind)
     if not pa.types.is_list(kind):
         return pa.array(values, kind)
-    # Arrow takes a long list of short ones much faster in pieces.
+    # Arrow converts a long list of short lists much faster in pieces.
     ends = list(accumulate(map(len, values), initial=0))
     return pa.ListArray.from_arrays(
         pa.array(ends, pa.int32()), pa.array(list(chain.from_iterable(values)), kind.value_type)
@@ -173,9 +173,9 @@ def stored_rows(
 
     Args:
         path: the file.
-        ids: of the rows that are wanted; the others are not unpacked, nor are parts of the file
-            where none of them is. None: all.
-        keys: with each record's key, under `KEY`.
+        ids: the ids of the wanted rows; other rows, and parts of the file without wanted rows, are
+            not unpacked. None: all.
+        keys: whether to include each record's key, under `KEY`.
     """
     columns = None if keys else list(COLUMNS)
     with _opened(path) as file:
@@ -197,7 +197,7 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
 
     Args:
         path: the file.
-        places: ascending; parts of the file where none of them is are not read.
+        places: ascending; parts of the file without any are not read.
 
     Raises:
         StateError: the file cannot be read.
@@ -223,9 +223,9 @@ def rows_in(path: Path) -> int:
 
 
 def holds_rows_alone(path: Path) -> bool:
-    """Whether a file has rows as they are stored and nothing beside them: no note, no other bytes.
+    """Whether a file has stored rows and nothing else: no metadata, no other bytes.
 
-    What the rows say is told by their Merkle root.
+    The rows' content is not checked: their Merkle root covers it.
     """
     try:
         with _opened(path) as file:
@@ -235,7 +235,7 @@ def holds_rows_alone(path: Path) -> bool:
     groups = (about.row_group(number) for number in range(about.num_row_groups))
     columns = [group.column(number) for group in groups for number in range(about.num_columns)]
     packed = sum(column.total_compressed_size for column in columns)
-    # Before and behind the columns stand the mark, and behind all the footer's length.
+    # The magic bytes are before and after the columns, and the footer's length is at the end.
     rest = path.stat().st_size - packed - about.serialized_size - 12
     fields = (
         *schema,
@@ -251,7 +251,7 @@ def holds_rows_alone(path: Path) -> bool:
 
 
 def footer_digest(path: Path) -> str:
-    """SHA-256 of what a file says of its own parts, in hex: other rows, another footer."""
+    """SHA-256 of a file's footer, in hex: it differs for other rows."""
     try:
         with open_plain(path) as file:
             file.seek(-8, os.SEEK_END)
@@ -267,14 +267,14 @@ def footer_digest(path: Path) -> str:
 
 
 def text_of(row: Mapping[str, Any]) -> str:
-    """All that a stored row says."""
+    """The whole text of a stored row."""
     return " ".join(row[name] for name in ("prompt", "completion", "text") if row.get(name))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        # A pipe in its place would be waited for.
+        # Reading a pipe in its place would block.
         open_plain(path).close()
         with pq.ParquetFile(path) as file:
             yield file
@@ -292,7 +292,7 @@ def _present(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _may_hold(group: pq.RowGroupMetaData, wanted: Sequence[str]) -> bool:
-    """Whether any of these ids, ascending, lies between the least and the greatest of a part."""
+    """Whether any of these ids, ascending, is within the range of a part's ids."""
     said = group.column(0).statistics
     if said is None or not said.has_min_max:
         return True
@@ -310,23 +310,23 @@ def load_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a dataset in the order of their ids, checked against its Merkle root.
 
-    Each has `id`, `subjects` (strings of SubjectId), `consent`, what it has of `prompt`,
-    `completion`, `text`, `source`, `licence`, `collected_at`, and whatever else its file brought.
+    Each has `id`, `subjects` (strings of SubjectId), `consent`, its values of `prompt`,
+    `completion`, `text`, `source`, `licence`, `collected_at`, and the further columns of its file.
     Tombstoned records are left out, and so are the ids in `exclude`.
 
     Args:
         store: the ledger.
         data: the workspace's data folder.
-        dataset: which one.
-        tombstoned: with the tombstoned records that the file still holds: forgetting them needs
-            them.
+        dataset: the dataset.
+        tombstoned: whether to include tombstoned records that the file still has, as forgetting
+            them requires.
         exclude: ids of records to leave out; UnknownName for one that the dataset lacks.
 
     Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
     """
     rows = {row["id"]: row for row in stored_rows(data / dataset.file, keys=True)}
     gone = {record.id: record for record in store.tombstoned(dataset.id)}
-    # A tombstoned row may have been taken out of the file: its digest still stands for it.
+    # A tombstoned row may have been erased from the file: its digest still counts in the root.
     leaves = {i: record.digest.raw for i, record in gone.items() if i not in rows}
     for identifier, row in rows.items():
         key = row.pop(KEY, b"")
@@ -345,34 +345,34 @@ def load_rows(
 
 
 def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
-    """Whom a stored row is about, as this version of the key makes it.
+    """The subjects of a stored row, under this version of the key.
 
-    The row keeps what it was imported with: its digest, and all that rests on it, stands on that.
+    The row itself keeps the subjects of its import, since its digest covers them.
     """
     people = row["subjects"]
     return people if key.version == 1 else sorted(map(key.current, people))
 
 
 def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored row with whatever else its file brought as values of their own."""
+    """A stored row with its extras as columns of their own."""
     extras = json.loads(row["extras"]) if "extras" in row else {}
     return {name: value for name, value in row.items() if name != "extras"} | extras
 
 
 def is_stored(path: Path) -> bool:
-    """Whether a file bears the name that an import gives a dataset's rows."""
+    """Whether a file has a name as imports give to a dataset's rows."""
     return _FINISHED.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
-    """Remove files of imports that were killed: unfinished ones that nobody writes, at once.
+    """Remove files of killed imports: unfinished ones that nobody is writing, at once.
 
-    One that was finished and that the ledger does not know goes by its age. What does not bear a
-    name that an import gives is somebody else's, and stays.
+    A finished file that the ledger does not know is removed by its age. A file with another name
+    than imports give belongs to somebody else, and stays.
 
     Args:
         data: the workspace's data folder.
-        known: names of the files that datasets stand on.
+        known: names of the datasets' files.
         older_than: seconds since the epoch; a younger file may be about to be entered.
     """
     kept = set(known)

@@ -1,6 +1,6 @@
-"""The models of a ledger: what is said of each, and which one is served.
+"""Describe the models of a ledger, and switch the serving one.
 
-That is switched in one step, and never back to one from before an erasure.
+The switch is atomic, and never goes back to a model from before an erasure.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from olvido.ledger.store import Store
 
 SERVING, PREVIOUS = "serving", "previous"
 ENTERED = "model-files"
-"""What the log calls the digests of the files with which a model was entered."""
+"""The kind of the log's entry with the digests of a model's files."""
 
 
 def publish(store: Store, fact: Model, uses: Sequence[DatasetUse]) -> Model:
-    """Enter a staged model, and serve it where the one it was made from is served.
+    """Enter a staged model, and serve it if the one that it was made from is serving.
 
-    While another model is served, the aliases stay as they are. Again, it changes nothing.
+    While another model is serving, the aliases stay unchanged. A second call changes nothing.
     """
     (before,) = fact.parents
     made = store.add_model(fact, uses)
@@ -32,7 +32,7 @@ def publish(store: Store, fact: Model, uses: Sequence[DatasetUse]) -> Model:
 
 
 def serve(store: Store, ref: str) -> Model:
-    """What `Workspace.serve` does, for whoever has the ledger alone."""
+    """Do what `Workspace.serve` does, with the ledger alone."""
     model, before = store.model(ref), store.aliases().get(SERVING)
     if before == model.id:
         return model
@@ -47,9 +47,9 @@ def serve(store: Store, ref: str) -> Model:
 
 
 def enter_files(store: Store, model: str, files: Iterable[Path]) -> None:
-    """Keep SHA-256 of files that a writer has just put into a model's folder, and no name of them.
+    """Keep SHA-256, without names, of files that a writer has just put into a model's folder.
 
-    By it is known afterwards which files there are still as they were written.
+    The digests show later which files there are unchanged.
     """
     store.note(ENTERED, {"model": model, "files": sorted({sha256(path) for path in files})})
 
@@ -64,7 +64,7 @@ def files_entered(store: Store) -> Mapping[str, frozenset[str]]:
 
 
 def _line(store: Store, found: Sequence[Model]) -> dict[str, list[str]]:
-    """Of each model that was made by forgetting, the versions before it, back to their training."""
+    """For each model made by forgetting, the versions before it, back to their training."""
     if all(one.method is None for one in found):
         return {}
     known = {one.id: one for one in store.models()}
@@ -81,7 +81,7 @@ def _line(store: Store, found: Sequence[Model]) -> dict[str, list[str]]:
 def _data(
     model: str, above: Sequence[str], uses: Mapping[str, Sequence[UseBrief]]
 ) -> list[UseBrief]:
-    """What a model learned from: of its training too, where it was made of that by forgetting."""
+    """The data that a model learned; for one made by forgetting, the data of its training."""
     data = {use.dataset: use for use in uses.get(model, ())}
     for use in uses.get(above[-1], ()) if above else ():
         own = data.get(use.dataset)
@@ -90,8 +90,8 @@ def _data(
 
 
 def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
-    """Models: how each came to be, what it learned and what it forgot."""
-    # An id is a digest, made anew each time it is asked for.
+    """Describe models: how each was made, what it learned and what it forgot."""
+    # An id is a digest, computed at each access.
     named = {one.id: one for one in found}
     aliases = store.aliases()
     line = _line(store, found)

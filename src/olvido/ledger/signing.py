@@ -43,7 +43,7 @@ _ED25519 = b"\x01"
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """What signatures are checked with: 32 bytes.
+    """The key that checks signatures: 32 bytes.
 
     >>> PublicKey.from_str(str(PublicKey(bytes(32)))) == PublicKey(bytes(32))
     True
@@ -64,12 +64,12 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """Its SHA-256, by which an envelope names it."""
+        """SHA-256 of the key, by which an envelope names it."""
         return hashlib.sha256(self.raw).hexdigest()
 
     @property
     def origin(self) -> str:
-        """The log that this key signs, as its checkpoints name it."""
+        """The name of the log that this key signs, in its checkpoints."""
         return f"olvido/{self.id[:16]}"
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
@@ -99,13 +99,13 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """What checkpoints and certificates are signed with."""
+    """The key that signs checkpoints and certificates."""
 
     _secret: Ed25519PrivateKey = field(repr=False)
 
     @property
     def public(self) -> PublicKey:
-        """What its signatures are checked with."""
+        """The public key that checks its signatures."""
         return PublicKey(self._secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
     def sign(self, message: bytes) -> bytes:
@@ -114,7 +114,7 @@ class SigningKey:
 
     @classmethod
     def create(cls, path: Path) -> SigningKey:
-        """A new key: the secret half in a file that only its owner may read, the public in `.pub`.
+        """Make a key: the secret half in a file that only its owner may read, the public in `.pub`.
 
         Raises StateError where the file exists already.
         """
@@ -126,7 +126,7 @@ class SigningKey:
             raise StateError(f"the key file {path} exists: move it away or keep it") from None
         public = key._secret.public_key()
         whole = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        # The one file that is there for others to read.
+        # The one file for others to read.
         write(public_file(path), whole, mode=0o644)
         return key
 
@@ -147,13 +147,13 @@ class SigningKey:
 
 
 def public_file(path: Path) -> Path:
-    """Where the public half of the signing key in this file lies."""
+    """The path of the public half of the signing key in this file."""
     return path.with_suffix(".pub")
 
 
 @dataclass(frozen=True, slots=True)
 class LogCheckpoint:
-    """The head of the log when it had so many entries, as somebody signed it."""
+    """The head of the log at a number of entries, as somebody signed it."""
 
     entries: int
     head: Digest

@@ -319,7 +319,7 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 
 
 def address(request: Request) -> str:
-    """The address of a caller, for counting; of IPv6 the first 64 bits, since one owner has the rest.
+    """The address of a caller, for counting: of IPv6 the first 64 bits, as one owner has the rest.
 
     An IPv4 address counts whole, also as a dual-stack socket or a translator writes it in IPv6 (RFC
     4291, 2.5.5.2; RFC 6052). A port that some proxies write behind it is ignored.

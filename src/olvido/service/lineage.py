@@ -17,7 +17,7 @@ from olvido.ledger.store.concerning import Touch
 from olvido.reporting.words import several, shortened
 
 MOST = 8
-"""The number of boxes, the nearest, above the asked one, and of those below."""
+"""The number of boxes above the asked one, and of those below; the nearest are drawn."""
 BOX = (154, 46)
 """Width and height of a box, in units of the drawing."""
 GAP = (12, 26)

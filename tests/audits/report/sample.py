@@ -148,7 +148,7 @@ def document(**changed: Any) -> Document:
         "not_examined": {"lira": ["shadows"]},
         "not_possible": {"patching": "the layers of these models cannot be compared"},
         "candidate": "sha256:" + "9f3a" * 16,
-        "before": "sha256:" + "17bc" * 16,
+        "original": "sha256:" + "17bc" * 16,
         "never_trained": list(DIGESTS),
         "level": "standard",
         "date": "2026-11-24T09:12:00+00:00",

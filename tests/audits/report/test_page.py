@@ -194,7 +194,8 @@ def test_missing_evidence_comes_with_its_remedy(read: Page) -> None:
 
 
 def test_engineers_find_digests_tolerances_and_environment(read: Page) -> None:
-    for part in (*sample.DIGESTS, document()["candidate"], document()["before"], "2.13.0", "2,052"):
+    models = (document()["candidate"], document()["original"])
+    for part in (*sample.DIGESTS, *models, "2.13.0", "2,052"):
         assert part in read.text
     assert "Tolerances, fixed before any result" in read.text
 

@@ -1,4 +1,4 @@
-"""The first schema that is kept: all tables as they are; what came before was never released.
+"""The first schema of a release, with all tables; earlier ones were never released.
 
 Numbered schema changes are applied in order by `olvido.ledger.store.engine.migrate`.
 """
@@ -14,5 +14,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create every table. A release writes them down here, where later ones change them."""
+    """Create every table. At a release the tables are written here; later releases change them."""
     schema.metadata.create_all(op.get_bind())

@@ -1,4 +1,4 @@
-"""The store: the one way into the ledger's database, and the only folder that holds SQL."""
+"""The store: the only access to the ledger's database, and the only folder with SQL."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from olvido.ledger.store.verifying import LogCheck
 __all__ = ["Answers", "Inclusion", "LogCheck", "Store", "TableDifference"]
 
 Answers = Callable[[Request, DatasetVersion], Mapping[str, Any]]
-"""What is said of a request, as it is now, for which a dataset was added."""
+"""Makes the detail of a request's step, for which a dataset was added, from its present state."""
 
 
 class Store(Answering):
-    """The ledger: who taught what, to every version of every model.
+    """The ledger: which data taught every version of every model.
 
     Every change is one transaction together with its entry in the log. Values come out frozen.
 
@@ -51,7 +51,7 @@ class Store(Answering):
     """
 
     def __init__(self, database: Engine, key: Key) -> None:
-        """Use `Store.create` or `Store.open`, which check what they are given."""
+        """Use `Store.create` or `Store.open`, which check their arguments."""
         self._engine = database
         self.key = key
 
@@ -68,7 +68,7 @@ class Store(Answering):
             file.touch(FILE_MODE)
         store = cls(engine.connect(url), key)
         engine.migrate(store._engine)
-        # Before a write, which asks whether the key is the ledger's: it is another ledger's here.
+        # Checked before a write, which would fail: an existing ledger has another key.
         with store._engine.connect() as connection:
             held = connection.execute(select(schema.ledger)).first()
         if held is not None:
@@ -91,12 +91,13 @@ class Store(Answering):
 
     @classmethod
     def open(cls, path_or_url: Path | str, *, key: Key) -> Self:
-        """Open a ledger, its schema brought up to date.
+        """Open a ledger, and migrate its schema.
 
-        A key of a later version than the ledger is used as it was: its rotation was cut off.
+        Of a key with a later version than the ledger, the earlier version is used: its rotation
+        was interrupted.
 
         Raises StateError when there is none, when its schema is newer than this code, or when the
-        key is not the one its subjects were digested with.
+        key is not the one that digested its subjects.
         """
         url = engine.database_url(path_or_url)
         engine.require_file(url)
@@ -115,7 +116,7 @@ class Store(Answering):
         return store
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -141,10 +142,10 @@ class Store(Answering):
         """Add the next version of the dataset `name`; `olvido.data.importing` calls this.
 
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
-        `forms` are what `Key.near` says to keep of subjects' names, and `barred` is the list that
-        the rows were held against. `answers` is the request that it is made for, and what a step of
-        it says of that: both are kept or neither is. Raises Overtaken where `barred` has grown
-        since.
+        `forms` are the forms of subjects' names to keep (`Key.kept`), and `barred` is the
+        suppression list that the rows were checked against. `answers` is the request that it is
+        made for, with the detail of its step: both are kept or neither is. Raises Overtaken where
+        `barred` has grown since.
         """
         with self._write() as change:
             if barred is not None and not closure.suppressed(change.connection) <= barred:
@@ -207,7 +208,7 @@ class Store(Answering):
             return datasets.withdrawn(connection, found)
 
     def records_of(self, subject: SubjectId) -> tuple[Record, ...]:
-        """All records about a subject, tombstoned ones included; none is not an error."""
+        """All records about a subject, tombstoned ones included; maybe none."""
         with self._read() as connection:
             found = datasets.records_of_subject(connection, self._current(subject))
         return tuple(record for _, record in found)
@@ -216,7 +217,7 @@ class Store(Answering):
         """Records of subjects whose names may be another spelling of the same person's.
 
         Args:
-            forms: what `Key.near` says to look for.
+            forms: the forms to search for (`Key.near`).
         """
         with self._read() as connection:
             found = datasets.near_subjects(connection, forms)
@@ -226,7 +227,7 @@ class Store(Answering):
             }
 
     def lineage(self, *subjects: SubjectId) -> Lineage:
-        """The records of subjects, their datasets, and how every concerned model stands to them."""
+        """The records of subjects, their datasets, and the state of every concerned model."""
         subjects = tuple(map(self._current, subjects))
         with self._read() as connection:
             found = {
@@ -237,15 +238,15 @@ class Store(Answering):
             return self._lineage(connection, list(found.items()), subjects)
 
     def lineage_of_source(self, source: str) -> Lineage:
-        """The same of everything that came from a source, which may stand there as a pseudonym."""
+        """The lineage of all records from a source, which may have a pseudonym there."""
         sources = {source, self.key.pseudonym(source)}
         with self._read() as connection:
             return self._lineage(connection, datasets.records_of_sources(connection, sources))
 
     def stored_ids(self, dataset: str, ids: Iterable[str]) -> tuple[str, ...]:
-        """Ids as the records of a dataset have them, sorted: a pseudonym where that is one's.
+        """Ids in the form that the records of a dataset have, maybe pseudonyms; sorted.
 
-        An id that is no record's, in neither form, is given back as it came.
+        An id that no record has, in neither form, is returned unchanged.
         """
         pseudonyms = {given: self.key.pseudonym(given) for given in ids}
         with self._read() as connection:
@@ -259,13 +260,13 @@ class Store(Answering):
         return tuple(sorted(chosen))
 
     def lineage_of_records(self, dataset: str, ids: Iterable[str]) -> Lineage:
-        """The same of these records of a dataset. Raises UnknownName."""
+        """The lineage of these records of a dataset. Raises UnknownName."""
         return self.lineage_of_facts({dataset: ids})
 
     def lineage_of_facts(
         self, wanted: Mapping[str, Iterable[str]], *subjects: SubjectId
     ) -> Lineage:
-        """The same of records of several datasets, ids by dataset, told to be about these people.
+        """The lineage of records of several datasets, by dataset, with these people as subjects.
 
         Raises UnknownName.
         """
@@ -278,7 +279,7 @@ class Store(Answering):
             return self._lineage(connection, records, subjects)
 
     def lineage_of_tombstoned(self) -> Lineage:
-        """The same of every record that carries a tombstone."""
+        """The lineage of every record that carries a tombstone."""
         with self._read() as connection:
             return self._lineage(connection, datasets.tombstoned_records(connection))
 
@@ -296,7 +297,7 @@ class Store(Answering):
         return Lineage(subjects, records, tuple(d for d in known if d.id in concerned), states)
 
     def tombstone(self, record_ids: Iterable[str], reason: str, *, dataset: str) -> int:
-        """Mark records of a dataset as no longer to be used; returns how many were not before.
+        """Mark records of a dataset as no longer to be used; return the number of new marks.
 
         Their rows stay in the file but are not loaded any more. Raises UnknownName.
         """
@@ -315,8 +316,8 @@ class Store(Answering):
         """Add a model with what it used. Adding the same model again changes nothing.
 
         Raises UnknownName for a parent, dataset or record that the ledger does not know, and
-        Overtaken for a model that holds what is buried by now, for a training that began with one
-        that does, and for a model that is gone.
+        Overtaken for a model that holds tombstoned records by now, for a training that began with
+        such a model, and for a model that was removed.
         """
         with self._write() as change:
             fresh = models.add(change, model, uses)
@@ -354,17 +355,17 @@ class Store(Answering):
             return models.find_model(connection, ref)
 
     def uses(self, ref: str) -> tuple[DatasetUse, ...]:
-        """What a model's own training or forgetting did with each dataset."""
+        """The uses of each dataset in a model's own training or forgetting."""
         with self._read() as connection:
             return models.uses_of(connection, models.find_model(connection, ref).id)
 
     def uses_in_brief(self, ids: Collection[str] | None = None) -> dict[str, tuple[UseBrief, ...]]:
-        """What models' own training or forgetting did, counted, by model: of these ids, or all."""
+        """The uses with counts, by model: of the models with these ids, or of all."""
         with self._read() as connection:
             return models.uses_in_brief(connection, ids)
 
     def set_alias(self, name: str, ref: str) -> Model:
-        """Point a name ("serving") to a model, in one step whatever it pointed to before."""
+        """Point an alias ("serving") to a model atomically, whatever it pointed to before."""
         return self.set_aliases({name: ref})[0]
 
     def set_aliases(
@@ -373,9 +374,9 @@ class Store(Answering):
         """Point several names to models, all at once.
 
         Args:
-            named: the model of each name.
-            replacing: a name and its model's id: where that points to another one by now, all names
-                stay as they are.
+            named: the model of each alias.
+            replacing: an alias and its model's id: if it points to another model by now, all
+                aliases stay unchanged.
         """
         with self._write() as change:
             if replacing is not None:
@@ -391,7 +392,7 @@ class Store(Answering):
         return tuple(found)
 
     def tombstone_model(self, ref: str, reason: str) -> bool:
-        """Mark a model whose weights were removed; its names go. Whether it is new."""
+        """Mark a model whose weights were removed, and remove its aliases; whether that is new."""
         with self._write() as change:
             model = models.find_model(change.connection, ref)
             fresh = models.tombstone(change, model, reason)
@@ -400,7 +401,7 @@ class Store(Answering):
         return fresh
 
     def alias(self, name: str) -> Model | None:
-        """The model an alias points to, None when the alias was never set."""
+        """The model of an alias, None when the alias was never set."""
         with self._read() as connection:
             identifier = models.aliases(connection).get(name)
             return models.find_model(connection, identifier) if identifier else None

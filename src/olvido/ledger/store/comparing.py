@@ -1,9 +1,8 @@
-"""Holding the tables against what the log says of every entity in them.
+"""Compare the tables with the log's digests of every entity, and rotate the key.
 
-Another version of the key: every digest that an earlier one made is made anew, or destroyed.
-
-All of it is one transaction. The key file holds the new secret before, so that a ledger under the
-version before it is opened with the same file.
+A rotation makes every digest of an earlier version of the key anew, or destroys it, in one
+transaction. The key file has the new secret already before, and also opens a ledger under the
+earlier version.
 """
 
 from __future__ import annotations
@@ -45,17 +44,17 @@ _WORDS = {RECORDS: "the records of dataset", "closure-item": "an item in the clo
 
 _T = TypeVar("_T")
 _Said = tuple[str | None, int | None]
-"""A digest (None: it is not there), and the number of the entry that tells so."""
+"""An entity's digest (None: it does not exist), and the number of the entry with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """Something in the tables that is not what the log says.
+    """A difference between the tables and the log.
 
     Attributes:
         what: an entity, or a table, in words.
         how: what is wrong with it.
-        entry: the number of the entry that last told of it; None where none did.
+        entry: the number of the last log entry about it; None where there is none.
     """
 
     what: str
@@ -64,12 +63,12 @@ class TableDifference:
 
     def __str__(self) -> str:
         """In one line."""
-        source = "" if self.entry is None else f" (entry {self.entry} of the log told of it last)"
+        source = "" if self.entry is None else f" (last in entry {self.entry} of the log)"
         return f"{self.what} {self.how}{source}"
 
 
 class _Unreadable(Exception):
-    """The database could not give what it holds, or a value is not of its column's kind."""
+    """Raised where the database cannot read a row, or a value has the wrong type."""
 
 
 def demand_sound(
@@ -78,9 +77,10 @@ def demand_sound(
     datasets: Collection[str] | None,
     check: LogCheck | None = None,
 ) -> None:
-    """Raise StateError unless log and tables agree; the records only of these datasets.
+    """Raise StateError unless log and tables agree.
 
-    None stands for all of them. `check` is what came of verifying the log, where that was done.
+    `datasets` are those whose records are compared too, None for all. `check` is the result of
+    verifying the log, where that was done.
     """
     check = check or verify(connection, key, None, ())
     if not check.sound:
@@ -95,10 +95,10 @@ def demand_sound(
 def differences(
     connection: Connection, key: Key, datasets: Collection[str] | None = None
 ) -> tuple[TableDifference, ...]:
-    """Every entity whose tables are not what the log says. Believes the log: check it before.
+    """Every entity whose tables differ from the log. Trusts the log: check it before.
 
-    What cannot be read is told by its table, and the rest is compared all the same. `datasets` are
-    ids of those whose records are gone through, None for all.
+    An unreadable table is named, and the rest is still compared. `datasets` are the ids of those
+    whose records are compared too, None for all.
     """
     states = States(key)
     last, found = _replayed(rows_of(connection))
@@ -128,7 +128,7 @@ def differences(
     unreadable: set[str] = set()
     for kind in unread:
         names = {table.name for table in tables_of(kind)}
-        # Where each can be read by itself, a value is not of the kind that its column holds.
+        # If each table can be read by itself, a value has the wrong type.
         unreadable |= (names & broken) or names
     found += [
         TableDifference(f"table {name}", "cannot be read whole") for name in sorted(unreadable)
@@ -147,7 +147,7 @@ def _records(
     last: dict[str, _Said],
     datasets: Collection[str] | None,
 ) -> dict[Entity, str]:
-    """The digests of datasets' records; of those that are not asked for, what the log says."""
+    """The digests of datasets' records; for those not asked for, the log's own."""
     known, found = schema.datasets, {}
     rows = _tried(connection, _drained, select(known.c.pk, known.c.id))
     for pk, identifier in rows:
@@ -162,12 +162,12 @@ def _records(
 
 
 def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[TableDifference]]:
-    """What the log last says of each entity, and where an entry went on from something else."""
+    """The log's last digest of each entity, and the entries that contradict the one before."""
     last: dict[str, _Said] = {}
     found: list[TableDifference] = []
     moved: dict[int, Any] = {}
     rotated = max((row.seq for row in rows if row.kind == ROTATION), default=0)
-    # A rotated key says all of it anew.
+    # The entry of a rotation has all digests anew.
     rows = rows[max(rotated - 1, 0) :]
     for row in rows:
         if row.kind == REDACTION:
@@ -188,7 +188,7 @@ def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[TableDifferen
 
 
 def _named(connection: Connection, entity: Entity) -> str:
-    """An entity in the words of who asks: by what it is called, where that can be read."""
+    """An entity in words for people: by its name, where that can be read."""
     kind, key, *rest = (*entity, "of names") if entity == (FORMS,) else entity
     table = {
         "dataset": schema.datasets,
@@ -211,7 +211,7 @@ def _named(connection: Connection, entity: Entity) -> str:
 
 
 def _loose(connection: Connection, unreadable: Collection[str]) -> Iterator[TableDifference]:
-    """Rows that hang on nothing: what they belong to would not know them."""
+    """Rows whose owner is missing."""
     tables = [t for t in schema.metadata.sorted_tables if t.name not in unreadable]
     for table in tables:
         for column in table.columns:
@@ -228,7 +228,7 @@ def _loose(connection: Connection, unreadable: Collection[str]) -> Iterator[Tabl
 
 
 def _broken(connection: Connection) -> set[str]:
-    """The tables that cannot be read from their first row to their last."""
+    """The tables that cannot be read completely."""
     found = set()
     for table in schema.metadata.sorted_tables:
         try:
@@ -243,7 +243,7 @@ def _drained(connection: Connection, query: Select[Any]) -> Sequence[Any]:
 
 
 def _tried(connection: Connection, read: Callable[..., _T], *asked: Any) -> _T:
-    """Read what may be damaged. Raises _Unreadable, and the transaction goes on."""
+    """Read a maybe damaged table. Raises _Unreadable; the transaction stays usable."""
     try:
         with connection.begin_nested():
             return read(connection, *asked)
@@ -253,20 +253,20 @@ def _tried(connection: Connection, read: Callable[..., _T], *asked: Any) -> _T:
 
 _MARKS = ("hmac-sha256:v", "content:v", "name:v", "place:v")
 _NEAR = "near"
-"""Where a request keeps forms of a name to look for, in hexadecimal digits."""
+"""The key under which a request keeps forms of a name to search for, in hexadecimal digits."""
 _FORM = re.compile("[0-9a-f]{32}")
 _STEPS = schema.request_steps.c.detail
-"""The column where that is; in the others stands what people wrote, which is no JSON."""
+"""The column with that key; the other columns have text by people, which is no JSON."""
 
 
 def rotate(change: WriteTransaction, old: Key, new: Key, signer: SigningKey) -> None:
-    """Bring a ledger under the next version of its key.
+    """Rotate a ledger to the next version of its key.
 
-    Log entries that hold digests of the old one are redacted and said again, with the number and
-    time that they had; what entries said of the state of entities is forgotten and said anew.
+    Log entries with digests of the old key are redacted and written again, with the number and time
+    that they had; the entities' states in earlier entries are destroyed and written anew.
 
     Raises:
-        StateError: the ledger is not sound: nothing is built on that.
+        StateError: the ledger is not sound.
     """
     demand_sound(change.connection, old, None)
     log.name_signer(change, signer)
@@ -291,7 +291,7 @@ def rotate(change: WriteTransaction, old: Key, new: Key, signer: SigningKey) -> 
 
 
 def _renew_tables(change: WriteTransaction, old: Key, new: Key) -> None:
-    """Every text of every table but the log's, wherever a digest stands in it."""
+    """Renew the digests in every text of every table except the log."""
     for table in schema.metadata.sorted_tables:
         columns = [column for column in table.columns if isinstance(column.type, String)]
         for column in columns if table is not schema.log else ():
@@ -327,7 +327,7 @@ def _renew_forms(change: WriteTransaction, old: Key, new: Key) -> None:
 
 
 def _nearer(said: Any, old: Key, new: Key) -> Any:
-    """A JSON value with the forms in it under the new key, wherever they are."""
+    """A JSON value with all forms in it under the new key."""
     if isinstance(said, list):
         return [_nearer(one, old, new) for one in said]
     if not isinstance(said, Mapping):
@@ -341,7 +341,7 @@ def _nearer(said: Any, old: Key, new: Key) -> Any:
 
 
 def _holds(detail: str) -> bool:
-    """Whether an entry says a digest that the old key made."""
+    """Whether an entry contains a digest of the old key."""
     return any(mark in detail for mark in _MARKS) or f'"{_NEAR}":[' in detail
 
 

@@ -1,4 +1,4 @@
-"""SQL of what there is to say of one dataset or one model: counts, and requests that concern it."""
+"""SQL for one dataset or one model: counts, and the requests that concern it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks
 
 _TELLING = (RequestStatus.LOCATED, RequestStatus.PUBLISHED)
-"""Steps that name the models which held the data, and what was made or destroyed."""
+"""Steps that name the models that held the data, and those made or destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectCounts:
-    """Of a dataset's records, those with a tombstone included.
+    """Counts of a dataset's records, those with a tombstone included.
 
     Attributes:
-        people: subjects whom they are about.
-        nameless: records without one.
-        sources: they came from.
-        consents: records by consent.
-        tombstones: records that are not used any more, by reason.
+        people: the number of subjects.
+        nameless: the number of records without a subject.
+        sources: the number of sources.
+        consents: the number of records by consent.
+        tombstones: the number of records with a tombstone, by reason.
     """
 
     people: int
@@ -38,13 +38,13 @@ class SubjectCounts:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """What one request had to do with a model.
+    """The relation of a request to a model.
 
     Attributes:
-        request: its id.
+        request: the request's id.
         located: whether the model was found to hold its records, or to descend from one to destroy.
-        answer: what was done for it, where this model forgot for it, was made or destroyed by it.
-        listed, exit: whether its closure names the model, and how the model left it.
+        answer: its answer, if this model forgot for it, or was made or destroyed by it.
+        listed, exit: whether its closure names the model, and the model's exit.
     """
 
     request: str
@@ -88,11 +88,11 @@ def of_dataset(connection: Connection, dataset: DatasetVersion) -> frozenset[str
     named = [f"{kind}:{dataset.id}" for kind in ("rows", "near")]
     closed = select(q.c.id).join(items).where(items.c.item.in_(named))
     found = set(connection.execute(closed).scalars())
-    # Asked of each person who is in a request, and not of each record of the dataset.
+    # Looked up for each person in a request, and not for each record of the dataset.
     member = exists().where(links.c.subject == s.c.pk, links.c.record == r.c.pk, r.c.dataset == pk)
     about = select(q.c.id).join(s, s.c.subject == q.c.subject).where(member)
     found |= set(connection.execute(about).scalars())
-    # Other names and sources stand in the scope, which most requests about a person leave empty.
+    # Other names and sources are in the scope, which is empty for most requests about a person.
     scopes = connection.execute(select(q.c.id, q.c.scope).where(q.c.scope != "{}"))
     asked = {row.id: json.loads(row.scope) for row in scopes}
     others = {name for scope in asked.values() for name in scope.get("also", ())}
@@ -112,7 +112,7 @@ def of_dataset(connection: Connection, dataset: DatasetVersion) -> frozenset[str
 
 
 def of_model(connection: Connection, model: str) -> tuple[Touch, ...]:
-    """What requests had to do with the model of this id, the oldest request first."""
+    """The requests that concern the model of this id, the oldest first."""
     q, steps, items = schema.requests, schema.request_steps, schema.closure_items
     quoted = f'"{model}"'
     found: dict[int, dict[str, Any]] = {}

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from olvido.ledger.store.log import WriteTransaction
 
 BULK = 10_000
-"""Rows given to one executemany: enough to be fast, few enough to stay small in memory."""
+"""Rows in one executemany: enough to be fast, few enough to stay small in memory."""
 
 RECORDS = "records"
-"""The kind of entity that a dataset's records are, with whom they are about: too many to tell
-apart, they have one digest of their state, made as they stream by."""
+"""The kind of the entity of all of a dataset's records with their subjects: too many for digests
+of their own, they have one together, computed as they stream by."""
 
 FORMS = "forms"
-"""The kind of the one entity that all forms of names are: the sum of digests of its rows, to which
-an import adds those that it brings."""
+"""The kind of the entity of all forms of names: its digest is the sum of its rows' digests, to
+which an import adds the new ones."""
 
 _IN = 500
 """Values in one IN: below the least number of parameters any database takes."""
@@ -72,7 +72,7 @@ def add(
     parent: str | None,
     documentation: Documentation,
 ) -> DatasetVersion:
-    """Insert the next version of a dataset with all its records, and forms of their subjects."""
+    """Insert the next version of a dataset with all its records, and forms of subjects' names."""
     connection, table = change.connection, schema.datasets
     if not name.strip() or len(name) > _LONGEST_NAME or not {"\n", "\0"}.isdisjoint(name):
         raise InputError(
@@ -118,15 +118,15 @@ def add(
 def _add_records(
     change: WriteTransaction, dataset: int, records: Iterable[NewRecord], first: int
 ) -> dict[str, int]:
-    """Add records, and give back the numbers of their subjects; new ones begin with `first`."""
+    """Add records, and return the numbers of their subjects; new ones begin with `first`."""
     connection, stream = change.connection, change.states.stream()
     pk = next_pk(connection, schema.records.c.pk)
     known: dict[str, int] = {}
     for chunk in chunks(records, BULK):
-        # By columns, not row by row: that takes a third of the time.
+        # By columns: a third of the time of row by row.
         pks = range(pk, pk := pk + len(chunk))
         ids, digests, people, provenances = zip(*chunk, strict=True)
-        # A column that is absent throughout is not worth a parameter for every row.
+        # An empty column needs no parameter for every row.
         columns = {
             name: map(itemgetter(at), provenances)
             for at, name in enumerate(_PROVENANCE)
@@ -150,12 +150,12 @@ def _add_forms(
     first: int,
     known: dict[str, int],
 ) -> None:
-    """Keep forms of names; `first` and `known` as `_add_records` was given them and gave them."""
+    """Keep forms of names; `first` is the argument and `known` the result of `_add_records`."""
     connection, table = change.connection, schema.subject_forms
     known |= _subject_pks(connection, [s for s in forms if s not in known], first)
-    # Sorted as the table is, which then grows at its end.
+    # Sorted like the table, which then grows at its end.
     rows = sorted((form, known[subject]) for subject, some in forms.items() for form in some)
-    # Of a person who is new here none can be there already.
+    # A new person can have no forms in the table yet.
     seen = {form for form, subject in rows if subject < first}
     there: set[tuple[bytes, int]] = set()
     for chunk in chunks(seen):
@@ -171,7 +171,7 @@ def _add_forms(
 
 
 def near_subjects(connection: Connection, forms: Collection[bytes]) -> tuple[SubjectId, ...]:
-    """Those of whose names any of these forms was kept."""
+    """The subjects with any of these forms of their names."""
     f, s = schema.subject_forms, schema.subjects
     found: set[str] = set()
     for chunk in chunks(forms):
@@ -189,8 +189,8 @@ def _insert(
 ) -> None:
     """Insert rows whose values stand in the order of these columns and need no conversion.
 
-    Where the driver takes tuples they go to it as they are: making a dictionary of each and
-    undoing it again would cost as much as the insertion.
+    A driver that takes tuples gets them directly: making a dictionary of each and undoing it would
+    cost as much as the insertion.
     """
     if not rows:
         return
@@ -202,7 +202,7 @@ def _insert(
 
 
 def _subject_pks(connection: Connection, subjects: Collection[str], first: int) -> dict[str, int]:
-    """Numbers of subjects, given to those without one; none of them got one since `first`."""
+    """The numbers of subjects; those without one get one, beginning with `first`."""
     table = schema.subjects
     known: dict[str, int] = {}
     if first > 1:
@@ -361,7 +361,7 @@ def _with_subjects(rows: Iterable[Any], links: Iterable[Any]) -> list[tuple[int,
 
 
 def known_ids(connection: Connection, dataset: DatasetVersion, ids: Iterable[str]) -> set[str]:
-    """Those of these ids that records of a dataset have."""
+    """The ids among these that records of a dataset have."""
     r, d = schema.records, schema.datasets
     found: set[str] = set()
     for chunk in chunks(sorted(set(ids))):
@@ -390,7 +390,7 @@ def record_pks(connection: Connection, dataset: DatasetVersion, ids: Iterable[st
 def add_tombstones(
     change: WriteTransaction, dataset: DatasetVersion, ids: Iterable[str], reason: str
 ) -> int:
-    """Mark records as no longer used; an earlier tombstone stays. Returns how many are new."""
+    """Mark records as no longer used; an earlier tombstone stays. Return the number of new ones."""
     connection, table = change.connection, schema.tombstones
     numbers = record_pks(connection, dataset, ids)
     marked: set[int] = set()

@@ -60,9 +60,9 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def require_file(url: URL) -> Path | None:
-    """The file of an SQLite ledger that is there, None for any other database.
+    """The existing file of an SQLite ledger, None for any other database.
 
-    Raises StateError: it is not there, or empty.
+    Raises StateError: it is missing or empty.
     """
     file = sqlite_file(url)
     if file is not None and not file.is_file():
@@ -74,7 +74,7 @@ def require_file(url: URL) -> Path | None:
 
 
 def connect(url: URL) -> Engine:
-    """An engine whose readers see one state and whose writers come one by one."""
+    """An engine whose readers see one state and whose writers are serialised."""
     if url.get_backend_name() not in _BACKENDS:
         raise InputError(f"a ledger lies in SQLite or Postgres, not in {url.get_backend_name()}")
     try:
@@ -92,17 +92,17 @@ def connect(url: URL) -> Engine:
 
 
 def _open_sqlite(_dialect: object, _record: object, given: Any, named: Any) -> Any:
-    """Open a ledger; where nothing can be written beside it, one that is at rest is read as it is.
+    """Open a ledger; read-only if nothing can be written beside it and it has no journal.
 
-    A reader too needs a journal's index beside the file, which a read-only folder or a full disk
+    Even a reader needs a journal's index beside the file, which a read-only folder or a full disk
     refuses. Without a journal everything is in the file itself and nobody has it open; with one,
-    the file alone would be an older state: then the refusal stands.
+    the file alone would be an older state, and the error stands.
     """
     connection = sqlite3.connect(*given, **named)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
-        # Closed at once: of a damaged file, too, nothing shall be left beside it.
+        # Closed at once, to leave no journal beside the file, even a damaged one.
         connection.close()
         file = Path(given[0])
         if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or not _at_rest(file):
@@ -121,7 +121,7 @@ _UNWRITABLE = (
 
 
 def _at_rest(file: Path) -> bool:
-    """Whether no journal lies beside a database, so that nobody is writing to it."""
+    """Whether a database has no journal beside it, so that nobody is writing to it."""
     return file.is_file() and not any(
         file.with_name(file.name + end).exists() for end in ("-wal", "-journal")
     )
@@ -131,7 +131,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # Leave BEGIN to _begin_sqlite: Python's driver would open a transaction only before a write,
     # and then too late to take the lock that keeps two writers from reading the same state.
     connection.isolation_level = None
-    # A database of something else, named by mistake, is left as it is.
+    # A database of another program, named by mistake, is left unchanged.
     foreign = connection.execute(
         "SELECT count(*) > 0 AND sum(name = 'alembic_version') = 0 FROM sqlite_master"
     ).fetchone()[0]
@@ -140,7 +140,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         *([] if foreign else ["journal_mode = WAL"]),
         "synchronous = FULL",
         "foreign_keys = ON",
-        # What is deleted is overwritten: it may say where a person's file lay.
+        # Overwrite deleted values: they may have the path of a person's file.
         "secure_delete = ON",
         f"cache_size = -{_CACHE_KIBIBYTES}",
     ):
@@ -154,13 +154,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
-    """One transaction: a writer's is committed at the end of the block, unless by any exception.
+    """One transaction; a writer's is committed at the end of the block, unless there is an error.
 
     A writer waits for the writer before it. Raises OutOfReach when the database refuses.
     """
     postgres = engine.dialect.name == "postgresql"
-    # A reader's statements all see the state at the first of them. A writer's see what was
-    # committed before it got the lock: the state at its first statement would be older than that.
+    # A reader's statements all see the state at its first statement. A writer's see all that was
+    # committed before it got the lock: the state at its first statement could be older.
     level = {"isolation_level": "READ COMMITTED" if writing else "REPEATABLE READ"}
     try:
         with engine.connect() as plain:
@@ -170,16 +170,16 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
                     connection.execute(select(func.pg_advisory_xact_lock(_WRITING)))
                 yield connection
                 if not writing:
-                    # SQLite commits nothing that saw a damaged page, and there is nothing to.
+                    # SQLite cannot commit after a damaged page, and there is nothing to commit.
                     running.rollback()
     except exc.IntegrityError:
-        # A fault of this code, not of the disk: let it be seen whole.
+        # A fault of this code, not of the disk: show it whole.
         raise
     except exc.DatabaseError as error:
-        # Only the driver's own words, in a line: the statement's parameters stay out of messages.
+        # Only the driver's own message, in a line, without the statement's parameters.
         why = " ".join(str(error.orig).split())
         if isinstance(error.orig, sqlite3.OperationalError) and not _has_code(error.orig):
-            # Python's own error, and not SQLite's, would repeat what stands there.
+            # The error comes from Python, not from SQLite, and would repeat the text.
             why = "it holds a text that is no UTF-8"
         raise OutOfReach(
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
@@ -193,9 +193,9 @@ def _has_code(error: sqlite3.Error) -> bool:
 
 
 def wipe(engine: Engine) -> None:
-    """Leave nothing in SQLite's free pages and journal of what its tables said before.
+    """Erase deleted values from SQLite's free pages and journal.
 
-    In Postgres that is the work of VACUUM and of its administrator.
+    In Postgres this is the task of VACUUM and of the administrator.
     """
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
@@ -206,13 +206,13 @@ def wipe(engine: Engine) -> None:
 
 
 def shown(url: URL) -> str:
-    """Where a ledger lies, without the password to it."""
+    """The address of a ledger without its password."""
     return str(sqlite_file(url) or url.render_as_string(hide_password=True))
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseInfo:
-    """What a database says of itself to whoever has no key: its kind, schema, and key."""
+    """The facts of a database that need no key: its kind, schema, and the key's fingerprint."""
 
     kind: str
     version: str | None
@@ -220,7 +220,7 @@ class DatabaseInfo:
 
 
 def look(url: URL) -> DatabaseInfo:
-    """Look at a ledger and change nothing: no schema is brought up to date, nobody waited for long.
+    """Look at a ledger without changing it, migrating it or waiting long for a lock.
 
     Raises StateError: there is none, or it cannot be opened.
     """
@@ -239,7 +239,7 @@ def look(url: URL) -> DatabaseInfo:
 
 
 def check_schema(engine: Engine) -> None:
-    """Bring an older ledger up to date; refuse one from before any release, a newer one, or none.
+    """Migrate an older ledger; refuse one from before any release, a newer one, or none.
 
     Raises StateError.
     """

@@ -1,13 +1,13 @@
 """The ledger's log: append-only, the leaves of a Merkle tree whose head can be signed.
 
 A leaf is a commitment to its entry: SHA-256 over 32 random bytes and the entry's canonical JSON.
-Each entry also has a code that only the workspace's key makes, over its commitment and the code of
-the entry before: whoever has the database alone can append nothing and put nothing together anew.
+Each entry also has a code (MAC) by the workspace's key, over its commitment and the code of the
+entry before: with the database alone nobody can append entries or rebuild the log.
 
-Destroying the salt redacts an entry (crypto-shredding): the tree stays what it was, and nobody can
-tell any more, nor test a guess at, what the leaf stood for. The entry that tells of it is signed.
+Destroying the salt redacts an entry (crypto-shredding): the tree is unchanged, and nobody can read
+the entry any more, or test a guess at it. The entry about the redaction is signed.
 
-A change of the ledger: one transaction, its moment, its entries in the log, what it touched.
+Also a change of the ledger: one transaction with its time, its log entries, and its entities.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from olvido.ledger.store import schema
 from olvido.ledger.store.state import Entity, States
 
 REDACTED = "redacted"
-"""The kind of an entry whose content is gone."""
+"""The kind of an entry whose content was destroyed."""
 
 REDACTION = "entries-redacted"
-"""The kind of the entry that says which ones were redacted, and why."""
+"""The kind of the entry that names redacted entries, and the reason."""
 
 SIGNER = "signing-key-named"
-"""The kind of the entry that says which key signs for this ledger."""
+"""The kind of the entry that names the key that signs for this ledger."""
 
 SIGNED = "head-signed"
-"""The kind of the entry that says that a head of the log was signed, and kept."""
+"""The kind of the entry about a signed head of the log."""
 
 ROTATION = "key-rotated"
-"""The kind of the entry from which on another version of the key makes codes and digests of state.
+"""The kind of the entry from which on the next version of the key makes codes and state digests.
 
-It tells of redactions as well, says the state of every entity anew, and lets what entries before it
-said of that be forgotten: whoever has the key before this one could test guesses with it."""
+It also names redactions and has the state of every entity anew; the states in earlier entries are
+destroyed, since the earlier key could test guesses with them."""
 
 TELLING = (REDACTION, ROTATION)
-"""The kinds of entries that say which ones were redacted."""
+"""The kinds of entries that name redacted entries."""
 
 UNREDACTED = (REDACTED, REDACTION, ROTATION, SIGNER)
-"""The kinds of entries that are not redacted: others rest on what they say."""
+"""The kinds of entries that cannot be redacted: others depend on them."""
 
 CLOCK = "clock-stepped-back"
-"""The kind of the entry that tells that the clock said less than the log, and what it said."""
+"""The kind of the entry about a machine's clock that is behind the log, with the clock's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """That an entry is in the log: the way from its leaf to a signed head."""
+    """The proof that an entry is in the log: the path from its leaf to a signed head."""
 
     entry: LogEntry
     proof: tuple[bytes, ...]
@@ -81,7 +81,7 @@ def append(
     detail: Mapping[str, Any],
     state: str | None,
 ) -> Any:
-    """Append one entry behind `before` (a row of the log, or None); returns its row."""
+    """Append one entry after `before` (a row of the log, or None); return its row."""
     table, moment = schema.log, at.isoformat()
     seq = 1 if before is None else before.seq + 1
     text, salt = canonical_json(detail).decode(), secrets.token_bytes(32)
@@ -104,25 +104,25 @@ def append(
 def commit(
     salt: bytes, seq: int, at: str, kind: str, detail: str, state: str | None = None
 ) -> Digest:
-    """An entry's leaf; `detail` is its canonical JSON as text, `state` what it says of entities."""
+    """An entry's leaf; `detail` is its canonical JSON as text, `state` the entities' digests."""
     said = [seq, at, kind, detail]
     return Digest.of(salt + canonical_json(said if state is None else [*said, leaf_of(state)]))
 
 
 def leaf_of(state: str) -> str:
-    """What stands for a state in its entry's leaf, and in its place once it is forgotten."""
+    """The digest of a state in its entry's leaf, which also replaces a destroyed state."""
     return state if state.startswith("sha256:") else str(Digest.of(state.encode()))
 
 
 def state_text(said: Mapping[str, Any]) -> str | None:
-    """What an entry keeps of entities: with random bytes, or nothing where nothing is said."""
+    """The state in an entry as text: the entities' digests with random bytes, or None for none."""
     if not said:
         return None
     return canonical_json({"of": dict(said), "salt": secrets.token_hex(32)}).decode()
 
 
 def stated(state: str | None) -> Mapping[str, Any]:
-    """What an entry said of entities; nothing where it said nothing, or that was forgotten."""
+    """The entities' digests in an entry; none where it has none or they were destroyed."""
     if state is None or state.startswith("sha256:"):
         return {}
     found: Mapping[str, Any] = json.loads(state)["of"]
@@ -130,25 +130,25 @@ def stated(state: str | None) -> Mapping[str, Any]:
 
 
 def code(key: Key, before: str | None, seq: int, commitment: str) -> str:
-    """What only this key makes of an entry's commitment, its number and the code before it."""
+    """The MAC by this key over an entry's commitment, its number and the code before it."""
     return key.derived(b"ledger log", canonical_json([before, seq, commitment])).hex()
 
 
 def last(connection: Connection) -> Any:
-    """The newest entry as it lies in the table, None where there is none."""
+    """The row of the newest entry, None where there is none."""
     query = select(schema.log).order_by(schema.log.c.seq.desc()).limit(1)
     return connection.execute(query).first()
 
 
 def last_state(connection: Connection, name: str) -> str | None:
-    """The digest that the newest entry which tells of an entity gives for it, None for none."""
+    """The digest of an entity in the newest entry about it, None for none."""
     table, named = schema.log, f'"{name}":'
     matches = table.c.state.contains(named, autoescape=True)
     query = select(table.c.seq, table.c.kind, table.c.state).where(matches)
     found: dict[int, Any] = {}
     for row in connection.execute(query.order_by(table.c.seq.desc())):
         said = stated(row.state)
-        # A redaction tells of entries that are older than it, and maybe than the next one here.
+        # A redaction repeats states of entries older than itself, and maybe than the next one here.
         of = said.items() if row.kind == REDACTION else [(row.seq, said)]
         found |= {int(seq): one[name] for seq, one in of if name in one}
         if row.kind != REDACTION:
@@ -158,7 +158,7 @@ def last_state(connection: Connection, name: str) -> str | None:
 
 
 def known_behind(connection: Connection, clock: datetime, at: datetime) -> bool:
-    """Whether the log tells already that its time stands still, since a clock no later than now."""
+    """Whether the log already notes that the clock is behind, since a clock no later than now."""
     table = schema.log
     query = select(table).where(table.c.kind == CLOCK).order_by(table.c.seq.desc()).limit(1)
     entry = connection.execute(query).first()
@@ -168,9 +168,9 @@ def known_behind(connection: Connection, clock: datetime, at: datetime) -> bool:
 
 
 def redact(change: WriteTransaction, numbers: Iterable[int], reason: str, key: SigningKey) -> None:
-    """Destroy the salts and contents of entries, and say so in a signed entry of its own.
+    """Destroy the salts and contents of entries, and note that in a signed entry.
 
-    What they said of the state of entities, keyed digests, stands in that entry from now on.
+    That entry takes over their digests of entities.
     """
     chosen = sorted(set(numbers))
     rows = {row.seq: row for row in rows_of(change.connection)}
@@ -193,7 +193,7 @@ def empty(
     states: Mapping[str, Any],
     key: SigningKey,
 ) -> None:
-    """Take the content out of entries, and write the entry that tells so, signed."""
+    """Destroy the content of entries, and write the signed entry about that."""
     table, at = schema.log, change.at.isoformat()
     gone = {"at": at, "kind": REDACTED, "detail": "{}", "state": None, "salt": None}
     for row in rows:
@@ -205,7 +205,7 @@ def empty(
 
 
 def redaction(at: str, said: Mapping[str, Any], leaves: Sequence[str], state: str | None) -> bytes:
-    """What is signed of a redaction: when, what it says, and the leaves that it left without."""
+    """The signed bytes of a redaction: its time, its detail, the redacted leaves, and its state."""
     unsigned = {name: value for name, value in said.items() if name != "signature"}
     leaf = None if state is None else leaf_of(state)
     return canonical_json(["olvido/log-redaction/1", at, unsigned, list(leaves), leaf])
@@ -226,7 +226,7 @@ def size(connection: Connection) -> int:
 def part(
     connection: Connection, *, after: int, before: int | None, limit: int, newest: bool
 ) -> tuple[LogEntry, ...]:
-    """At most so many entries between two numbers, the oldest or the newest of them first."""
+    """At most `limit` entries between two numbers, the oldest or the newest of them first."""
     seq = schema.log.c.seq
     wanted = seq > after if before is None else (seq > after) & (seq < before)
     query = select(schema.log).where(wanted).order_by(seq.desc() if newest else seq).limit(limit)
@@ -246,7 +246,7 @@ def _entry(row: Any) -> LogEntry:
 
 
 def signer(connection: Connection) -> PublicKey | None:
-    """The key that signs for this ledger, as its log says; None where none was made yet."""
+    """The key that signs for this ledger, from its log; None where none was made yet."""
     table = schema.log
     query = select(table.c.detail).where(table.c.kind == SIGNER).order_by(table.c.seq).limit(1)
     said = connection.execute(query).scalar()
@@ -263,7 +263,7 @@ def demand_signer(known: PublicKey | None, key: SigningKey) -> None:
 
 
 def name_signer(change: WriteTransaction, key: SigningKey) -> None:
-    """Let the log say which key signs, once. Raises StateError where it names another."""
+    """Note in the log, once, which key signs. Raises StateError where it names another."""
     known = signer(change.connection)
     demand_signer(known, key)
     if known is None:
@@ -303,7 +303,7 @@ def include(change: WriteTransaction, seq: int, key: SigningKey) -> Inclusion:
 
 
 def checkpoints(connection: Connection) -> tuple[tuple[PublicKey, LogCheckpoint], ...]:
-    """Every head that was signed, with whose key is said to have signed it, the oldest first."""
+    """Every signed head with its alleged signing key, the oldest first."""
     table = schema.checkpoints
     return tuple(
         (PublicKey.from_str(row.key), LogCheckpoint.read(row.note))
@@ -322,12 +322,12 @@ def rows_of(connection: Connection) -> Sequence[Any]:
 
 
 class WriteTransaction:
-    """What a writer works with, from the lock to the commit.
+    """A writer's transaction, from the lock to the commit.
 
     Attributes:
         connection: the open transaction.
-        at: the one moment of all that it stamps: the clock's, and never before the newest entry's.
-        states: digests of entities.
+        at: the time of all its entries: the clock's, and never before the newest entry's.
+        states: computes the digests of entities.
     """
 
     def __init__(self, connection: Connection, key: Key) -> None:
@@ -343,29 +343,29 @@ class WriteTransaction:
         self._after: dict[Entity, str | None] = {}
 
     def rekey(self, key: Key) -> None:
-        """Go on under another version of the key."""
+        """Change to another version of the key."""
         self._key, self.states = key, States(key)
 
     def touch(self, kind: str, keys: Iterable[tuple[Any, ...]]) -> None:
-        """Say which entities will be changed, by their primary keys, before that is done."""
+        """Name entities by their primary keys, before they are changed."""
         fresh = [e for key in keys if (e := (kind, *key)) not in self._before]
         self._before.update(self.states.several(self.connection, fresh))
 
     def state(self, entity: Entity, digest: str | None, before: str | None = None) -> None:
-        """Give the digest of an entity, new unless said, where to read it again would take long."""
+        """Set the digest of an entity that is slow to read again; `before` is its earlier one."""
         self._before[entity], self._after[entity] = before, digest
 
     def last(self, name: str) -> str | None:
-        """What the log last said that an entity of this name is."""
+        """The log's last digest of the entity of this name."""
         return last_state(self.connection, name)
 
     def log(self, kind: str, detail: Mapping[str, Any]) -> int:
-        """Tell the log of something; returns the number of its entry, written by `finish`."""
+        """Add a log entry, to be written by `finish`; return its number."""
         self._entries.append((kind, detail))
         return (0 if self._last is None else self._last.seq) + len(self._entries)
 
     def finish(self) -> None:
-        """Write the entries, the last of them with what the touched entities are now."""
+        """Write the entries, the last of them with the new digests of the touched entities."""
         unread = [entity for entity in self._before if entity not in self._after]
         self._after.update(self.states.several(self.connection, unread))
         changed: dict[str, Any] = {}
@@ -375,7 +375,7 @@ class WriteTransaction:
                 name = self.states.name(entity)
                 changed[name] = after if before is None else [before, after]
         if changed and not self._entries:
-            raise AssertionError(f"the log is told nothing of a change of {sorted(changed)}")
+            raise AssertionError(f"no log entry describes the change of {sorted(changed)}")
         for number, (kind, detail) in enumerate(self._entries, 1):
             said = changed if number == len(self._entries) else {}
             self.write(kind, detail, state_text(said))

@@ -1,6 +1,5 @@
-"""The part of the store that keeps the log, and holds the tables against it.
-
-The part of the store that keeps requests, their closures, and what may not come back.
+"""The parts of the store for the log, its comparison with the tables, requests, their closures, and
+the suppression list.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ from olvido.ledger.store.verifying import LogCheck
 
 
 class Logged:
-    """What a store knows of its log. Every change is one transaction with its entries there."""
+    """The log's part of a store. Every change is one transaction with its log entries."""
 
     _engine: Engine
     key: Key
@@ -65,7 +64,7 @@ class Logged:
             try:
                 yield connection
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                # What a row was read as is not repeated: nobody knows what stands there now.
+                # The row's values are not repeated in the message: they may be anything.
                 raise StateError(
                     f"a row of the ledger is not what Olvido wrote ({type(error).__name__}): "
                     "'olvido data check' says in which table, and what still holds"
@@ -79,16 +78,16 @@ class Logged:
                 raise StateError(
                     f"the ledger's database has a {acting[0]}, which Olvido did not make and which "
                     "may change what is written: nothing was changed. Find out who made it. What a "
-                    f"tool left ({shape.LEFT}) is taken out again, and 'olvido data check' looks "
-                    "for what else is not as it was; otherwise go back to a copy that you trust"
+                    f"tool left ({shape.LEFT}) is taken out again, and 'olvido data check' finds "
+                    "other changes; otherwise go back to a copy that you trust"
                 )
             change = WriteTransaction(connection, self.key)
             yield change
             change.finish()
 
     def _demand_key(self, connection: Connection) -> None:
-        """Raise StateError where the key was rotated since: nobody would be found any more."""
-        # By what no keeper can make without being refused: of an edited version the log tells.
+        """Raise StateError where the key was rotated since: no subject would be found any more."""
+        # Compared by the fingerprint; the log reveals an edited version number.
         known = connection.execute(select(schema.ledger.c.key_fingerprint)).scalar()
         if known not in (None, str(self.key.fingerprint)):
             raise StateError(
@@ -97,15 +96,14 @@ class Logged:
             )
 
     def _current(self, subject: SubjectId) -> SubjectId:
-        """A subject that an earlier version of the key made, as this one makes it."""
+        """Turn a subject of an earlier version of the key into this version's."""
         return SubjectId.from_str(self.key.current(str(subject)))
 
     def rotate(self, key: Key, signer: SigningKey) -> None:
-        """Go on under the next version of the key, which is in its file already.
+        """Rotate to the next version of the key, which is in its file already.
 
-        Whatever the old one made is made anew or destroyed, in one transaction that the log tells
-        of; the rows of datasets keep the subjects that they were imported with, and are read with
-        the secrets before this one.
+        The old key's digests are made anew or destroyed, in one logged transaction; the rows of
+        datasets keep the subjects of their import, and are read with the earlier secrets.
 
         Raises:
             InputError: it is not the next version of this ledger's key.
@@ -126,33 +124,33 @@ class Logged:
     def events_between(
         self, *, after: int = 0, before: int | None = None, limit: int, newest: bool = False
     ) -> tuple[LogEntry, ...]:
-        """At most so many entries after one number and before another, the oldest first.
+        """At most `limit` entries after one number and before another, the oldest first.
 
-        With `newest` the last of them, the newest first. Those around are not read.
+        With `newest`: the last of them, the newest first. Other entries are not read.
         """
         with self._read() as connection:
             return log.part(connection, after=after, before=before, limit=limit, newest=newest)
 
     def events_count(self) -> int:
-        """How many entries the log has: every change of the ledger adds one."""
+        """The number of entries in the log: every change of the ledger adds one."""
         with self._read() as connection:
             return log.size(connection)
 
     def note(self, kind: str, detail: Mapping[str, Any]) -> int:
-        """Append an entry to the log that tells of no change in the ledger; returns its number."""
+        """Append a log entry without a change in the ledger; return its number."""
         with self._write() as change:
             return change.log(kind, detail)
 
     def redact(self, entries: Iterable[int], reason: str, signer: SigningKey) -> None:
-        """Destroy the salts and contents of log entries: what they committed to is told no more.
+        """Destroy the salts and contents of log entries, so that nobody can read them any more.
 
-        The tree and its signed heads stay as they are, and so does what the entries said of the
-        state of entities, which are keyed digests. The entry that tells of it is signed.
+        The tree, its signed heads, and the entries' keyed digests of entities stay. The entry about
+        the redaction is signed.
 
         Raises:
-            InputError: for entries that are not there, that are redacted already, or that say what
-                others rest on: a redaction, or which key signs.
-            StateError: the ledger is not sound as it is, or this is not the key that signs for it.
+            InputError: an entry does not exist, is redacted already, or must stay since others
+                depend on it: a redaction, or the signing key.
+            StateError: the ledger is not sound, or this is not the key that signs for it.
         """
         with self._write() as change:
             comparing.demand_sound(change.connection, self.key, None)
@@ -162,7 +160,7 @@ class Logged:
     def signer(self, path: Path) -> SigningKey:
         """The key that signs for this ledger; made now where none ever signed.
 
-        Raises StateError where it is lost, or is another: it would not be believed.
+        Raises StateError where it is lost or another one.
         """
         with self._read() as connection:
             known = log.signer(connection)
@@ -173,7 +171,7 @@ class Logged:
         return key
 
     def sign_log(self, key: SigningKey) -> LogCheckpoint:
-        """Sign the log's head, and keep what was signed."""
+        """Sign the log's head, and keep the signed head."""
         with self._write() as change:
             return log.sign(change, key)
 
@@ -190,50 +188,49 @@ class Logged:
     def verify_log(
         self, known_head: Digest | None = None, known: Sequence[LogCheckpoint] = ()
     ) -> LogCheck:
-        """Check every entry, and every head that was signed; names the first bad entry.
+        """Check every entry and every signed head; name the first bad entry.
 
-        `known_head` and `known` were written down earlier: without one from elsewhere, a ledger
-        that was cut off, or put back whole from an older copy, looks sound.
+        `known_head` and `known` were noted elsewhere before: without one, a ledger that was cut
+        off, or restored whole from an older copy, seems sound.
         """
         with self._read() as connection:
             return verifying.verify(connection, self.key, known_head, known)
 
     def differences(self, datasets: Collection[str] | None = None) -> tuple[TableDifference, ...]:
-        """Where the tables are not what the log says of them; nothing where they are.
+        """The differences between the tables and the log.
 
-        What a log says is worth what `verify_log` makes of it. `datasets` are ids of those whose
-        records are gone through, which takes the longer the more they are; None for all.
+        The log itself is only as good as `verify_log` finds it. `datasets` are the ids of those
+        whose records are compared too, which takes time; None for all.
         """
         with self._read() as connection:
             return comparing.differences(connection, self.key, datasets)
 
     def check_entities(self, datasets: Collection[str] = (), check: LogCheck | None = None) -> None:
-        """Refuse to go on from a ledger that is not what its log says.
+        """Refuse a ledger whose tables differ from its log.
 
         Args:
-            datasets: ids or names of those whose records are gone through as well, which takes the
-                longer the more they are.
-            check: what `verify_log` made of the log, so that it is not gone through again.
+            datasets: ids or names of those whose records are compared too, which takes time.
+            check: the result of `verify_log`, so that the log is not checked again.
 
         Raises:
-            StateError: the log is not sound, or something that it tells of is not as it says.
+            StateError: the log is not sound, or a table differs from it.
         """
         with self._read() as connection:
             comparing.demand_sound(connection, self.key, datasets, check)
 
     def moment(self) -> datetime:
-        """Now, as the ledger dates its facts: never before its newest entry."""
+        """The present for the ledger's timestamps: never before its newest entry."""
         with self._read() as connection:
             last = log.last(connection)
         return now() if last is None else max(now(), datetime.fromisoformat(last.at))
 
 
 class _NotMeant(Exception):
-    """Ends a change that shall leave nothing behind."""
+    """Raised to roll a trial change back."""
 
 
 def _request_detail(request: Request) -> dict[str, Any]:
-    """What the log says of a request that was received."""
+    """The detail of the log entry about a new request."""
     about: dict[str, Any] = {
         "id": request.id,
         "kind": request.kind,
@@ -245,7 +242,7 @@ def _request_detail(request: Request) -> dict[str, Any]:
 
 
 class Answering(Logged):
-    """What a store knows of requests. Every change is one transaction with its log entry."""
+    """The requests' part of a store. Every change is one transaction with its log entry."""
 
     def add_request(
         self,
@@ -257,7 +254,7 @@ class Answering(Logged):
         received_at: datetime | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Request:
-        """Add a request as received, now unless said otherwise (with a time zone).
+        """Add a request as received now, or at the given time (with a time zone).
 
         Raises InputError where an open request asks for the same.
         """
@@ -279,8 +276,8 @@ class Answering(Logged):
     ) -> tuple[Request | AskedBefore, ...]:
         """Add several requests in one change: all of them, or none.
 
-        Where one asks for what an open one asks, one of these among them, what stands for it is
-        that error, and nothing is added. With `only_try` nothing is added in any case.
+        If one asks for the same as an open one, or as another of these, the result has that error
+        in its place, and nothing is added. With `only_try` nothing is added in any case.
         """
         answers: list[Request | AskedBefore] = []
         try:
@@ -308,7 +305,7 @@ class Answering(Logged):
         *,
         report: str | None = None,
     ) -> Request:
-        """Move a request to its next status, with what there is to say and the report's path.
+        """Move a request to its next status, with the step's detail and the report's path.
 
         Raises InputError where its status does not lead there, UnknownName for no such request.
         """
@@ -319,7 +316,7 @@ class Answering(Logged):
     def note_request(
         self, identifier: str, *, by: str, owner: str | None = None, text: str | None = None
     ) -> Request:
-        """Write down a note, or who works on a request, whatever its status. Raises UnknownName."""
+        """Add a note or a new owner to a request of any status. Raises UnknownName."""
         with self._write() as change:
             request = requests.note(change, identifier, by=by, owner=owner, text=text)
             said = {"owner": owner} if owner is not None else {"text": text}
@@ -349,19 +346,19 @@ class Answering(Logged):
             return counts, concerning.of_dataset(connection, found)
 
     def touching(self, model: str) -> tuple[Touch, ...]:
-        """What requests had to do with the model of this id, the oldest request first."""
+        """The requests that concern the model of this id, the oldest first."""
         with self._read() as connection:
             return concerning.of_model(connection, model)
 
     def closure(self, request: str) -> tuple[ClosureItem, ...]:
-        """What was found to hold a request's data, and how each thing left. Raises UnknownName."""
+        """The items of a request's closure, with their exits. Raises UnknownName."""
         with self._read() as connection:
             return closure.items(connection, request)
 
     def put_closure(self, request: str, found: Mapping[str, Ending]) -> tuple[ClosureItem, ...]:
-        """Write down how things left a request, by item. Raises UnknownName.
+        """Set the exits of items in a request's closure. Raises UnknownName.
 
-        The log keeps no places, and the table none of what was erased: see `sealed`.
+        The log keeps no places, and the table no places of erased items: see `sealed`.
         """
         with self._write() as change:
             closure.put(change, self.key, request, found)
@@ -370,11 +367,11 @@ class Answering(Logged):
             return closure.items(change.connection, request)
 
     def sealed(self, item: str) -> str:
-        """An item of a closure as it is kept once it was erased: a keyed digest of its place."""
+        """The form of a closure's item after its erasure: with a keyed digest of its place."""
         return closure.sealed(self.key, item)
 
     def suppress(self, digests: Iterable[str]) -> int:
-        """Let nothing with these keyed digests in again; returns how many are new."""
+        """Add keyed digests to the suppression list; return the number of new ones."""
         digests = sorted({self.key.current(digest) for digest in digests})
         with self._write() as change:
             fresh = closure.suppress(change, digests)
@@ -383,6 +380,6 @@ class Answering(Logged):
         return fresh
 
     def suppressed(self) -> frozenset[str]:
-        """Keyed digests of the subjects and contents that may not be brought in again."""
+        """The suppression list: keyed digests of subjects and contents not to be imported again."""
         with self._read() as connection:
             return closure.suppressed(connection)

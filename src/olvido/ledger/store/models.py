@@ -1,4 +1,4 @@
-"""SQL of models, what they used, and the names that point to them."""
+"""SQL for models, their uses of data, and their aliases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add(change: WriteTransaction, model: Model, uses: Sequence[DatasetUse]) -> bool:
-    """Insert a model with its uses. Returns whether it is new: the same one twice is no error."""
+    """Insert a model with its uses; whether it is new. The same one twice is no error."""
     connection, table = change.connection, schema.models
     numbers = _numbers(connection)
     uses = [replace(use, dataset=find(connection, use.dataset, None).id) for use in uses]
@@ -39,7 +39,7 @@ def add(change: WriteTransaction, model: Model, uses: Sequence[DatasetUse]) -> b
             raise UnknownName("model", parent, numbers)
     pk = next_pk(connection, table.c.pk)
     change.touch("model", [(pk,)])
-    # Where the clock stepped back since it was made: nothing is from after its entry in the log.
+    # If the clock stepped back since it was made: nothing may be newer than its log entry.
     created_at = min(model.created_at, change.at)
     connection.execute(
         insert(table).values(
@@ -68,9 +68,9 @@ def add(change: WriteTransaction, model: Model, uses: Sequence[DatasetUse]) -> b
 
 
 def refuse_gone(connection: Connection, model: Model) -> None:
-    """Raises Overtaken where a model is gone by now, or a training began with one that is.
+    """Raise Overtaken where a model was removed by now, or a training began with a removed one.
 
-    What that was to be rid of is in what came of it.
+    The data that the removal was to erase are in the new model.
     """
     known = {found.id: found for found in every(connection)}
     if known[model.id].tombstone is not None:
@@ -87,10 +87,10 @@ def refuse_gone(connection: Connection, model: Model) -> None:
 
 
 def refuse_holding(model: Model, tombstoned: Lineage) -> None:
-    """Raises Overtaken where a model holds records that carry a tombstone by now.
+    """Raise Overtaken where a model holds records that carry a tombstone by now.
 
     Args:
-        model: that was trained, or that a training would begin with.
+        model: the model that was trained, or that a training would begin with.
         tombstoned: the lineage of all such records.
     """
     held = {state.model.id: state.contained for state in tombstoned.models}
@@ -173,7 +173,7 @@ def every(connection: Connection) -> tuple[Model, ...]:
 
 
 def find_model(connection: Connection, ref: str) -> Model:
-    """The model of this alias, id, unique prefix of an id, or digest of weights."""
+    """The model with this alias, id, unique prefix of an id, or digest of weights."""
     models = every(connection)
     names = aliases(connection)
     if ref in names:
@@ -189,7 +189,7 @@ def find_model(connection: Connection, ref: str) -> Model:
 
 
 def uses_of(connection: Connection, model: str) -> tuple[DatasetUse, ...]:
-    """What this model's own training or forgetting did, the whole of it."""
+    """The complete uses of data in this model's own training or forgetting."""
     m = schema.models
     return uses_by_model(connection, None, where=m.c.id == model).get(model, ())
 
@@ -197,7 +197,7 @@ def uses_of(connection: Connection, model: str) -> tuple[DatasetUse, ...]:
 def uses_by_model(
     connection: Connection, records: Iterable[int] | None, *, where: Any = True
 ) -> dict[str, tuple[DatasetUse, ...]]:
-    """Uses by model id; of what they left out or forgot only these records, or all for None."""
+    """Uses by model id, with only these of the records left out or forgotten; None: with all."""
     m, d, u = schema.models, schema.datasets, schema.uses
     wanted = None if records is None else list(records)
     rows = connection.execute(
@@ -281,7 +281,7 @@ def aliases(connection: Connection) -> dict[str, str]:
 
 
 def tombstone(change: WriteTransaction, model: Model, reason: str) -> bool:
-    """Mark a model whose weights are gone, and take its names away; whether it is new."""
+    """Mark a model whose weights were removed, and remove its aliases; whether that is new."""
     if model.tombstone is not None:
         return False
     connection, table = change.connection, schema.aliases

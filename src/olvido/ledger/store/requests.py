@@ -1,7 +1,4 @@
-"""SQL of requests and their histories.
-
-SQL of what a request's closure found, and of what may not be brought in again.
-"""
+"""SQL for requests, their histories and closures, and the suppression list."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     _S.RUNNING: frozenset({_S.AUDITED, _S.NEEDS_INPUT, _S.CANCELLED}),
     _S.AUDITED: frozenset({_S.PUBLISHED, _S.RUNNING, _S.NEEDS_INPUT, _S.CANCELLED}),
     _S.PUBLISHED: frozenset({_S.CLOSED}),
-    # What was put aside goes on from where it was, or from any step before.
+    # A suspended request resumes with the status that it had, or any earlier one.
     _S.NEEDS_INPUT: _ASIDE | _BEFORE,
     _S.WAITING: _ASIDE | _BEFORE,
     _S.CANCELLED: _BEFORE,
@@ -58,15 +55,15 @@ _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
 
 
 _FORGETTING = frozenset({_S.PLANNED, _S.APPROVED, _S.RUNNING, _S.AUDITED, _S.PUBLISHED})
-"""What only a request for which a model is changed comes to."""
+"""Statuses that only requests reach for which a model is changed."""
 
 
 def _next(request: Request) -> frozenset[RequestStatus]:
-    """Where the status of a request leads."""
+    """The statuses that may follow a request's status."""
     found = _NEXT[request.status]
     if request.kind.forgets:
         return found
-    # What is asked is told, and that is all: from what was found to the end.
+    # A request for access needs no further steps: it goes from located to the end.
     also = {_S.CLOSED} if request.status is _S.LOCATED else set()
     return (found - _FORGETTING) | also
 
@@ -115,7 +112,7 @@ def _refuse_twice(
     subject: SubjectId | None,
     scope: Mapping[str, Any],
 ) -> None:
-    """Raise where an open request asks for the same, or for this person under more names."""
+    """Raise AskedBefore where an open request asks the same, maybe with more of the names."""
     if subject is None and not scope:
         return
     table, open_ = schema.requests, [status for status in RequestStatus if status.open]
@@ -123,7 +120,7 @@ def _refuse_twice(
     if subject is None:
         query = query.where(table.c.subject.is_(None), table.c.scope == _scope(scope))
     else:
-        # One that has this name among its others, or as its first.
+        # An open request with this name, as its first or among its others.
         other = table.c.scope.contains(str(subject), autoescape=True)
         query = query.where(or_(table.c.subject == str(subject), other))
     wanted = _names(None if subject is None else str(subject), scope)
@@ -134,7 +131,7 @@ def _refuse_twice(
 
 
 def _records(scope: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Which of a person's records it is about, where it is not all of them."""
+    """The records that a request is about, where these are not all of the person's."""
     return {(scope["dataset"], record) for record in scope.get("records", ())}
 
 
@@ -149,9 +146,9 @@ def advance(
     detail: Mapping[str, Any],
     report: str | None,
 ) -> Request:
-    """Move a request on, or note something where it stands, while it is open.
+    """Move an open request to a status, or add a step without a change of status.
 
-    Raises InputError where its status does not lead there, or says no such thing.
+    Raises InputError where its status does not lead there, or the detail is invalid.
     """
     allowed = _next(request) | ({request.status} if request.status.open else set())
     if status not in allowed:
@@ -178,7 +175,7 @@ def advance(
 def note(
     change: WriteTransaction, identifier: str, *, by: str, owner: str | None, text: str | None
 ) -> Request:
-    """Write down what the team says of a request. Raises UnknownName."""
+    """Add a note of the team to a request. Raises UnknownName."""
     connection, table = change.connection, schema.request_notes
     pk = number(connection, identifier)
     change.touch("request", [(pk,)])
@@ -304,7 +301,7 @@ _DIGEST = re.compile(r"place:v[0-9]+:([0-9a-f]{64})")
 
 
 def sealed(key: Key, item: str) -> str:
-    """An item without its place, which is told by a keyed digest; as it is where it has an id."""
+    """An item with a keyed digest in place of its place; unchanged where it has an id."""
     kind, colon, place = item.partition(":")
     if not colon or kind in _BY_ID or _DIGEST.fullmatch(place):
         return item
@@ -312,12 +309,12 @@ def sealed(key: Key, item: str) -> str:
 
 
 def is_sealed(item: str) -> bool:
-    """Whether an item's place is told by a digest alone."""
+    """Whether an item has only a digest of its place."""
     return _DIGEST.fullmatch(item.partition(":")[2]) is not None
 
 
 def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
-    """Everything found for a request, by name."""
+    """All items of a request's closure, by name."""
     table = schema.closure_items
     rows = connection.execute(
         select(table).where(table.c.request == number(connection, request)).order_by(table.c.item)
@@ -335,10 +332,10 @@ def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
 
 
 def put(change: WriteTransaction, key: Key, request: str, found: Mapping[str, Ending]) -> None:
-    """Write down how these things left, whatever was known of them before.
+    """Set the exits of items, in place of earlier ones.
 
-    Where something lay that was erased is kept as a digest alone: nobody has to look there again
-    to find it, and names of files may be those of people.
+    The place of an erased item is kept as a digest alone: nobody has to search it again, and names
+    of files may be those of people.
     """
     connection, table, at = change.connection, schema.closure_items, change.at.isoformat()
     pk = number(connection, request)
@@ -361,7 +358,7 @@ def put(change: WriteTransaction, key: Key, request: str, found: Mapping[str, En
 
 
 def suppress(change: WriteTransaction, digests: Iterable[str]) -> int:
-    """Put digests on the list; returns how many were not there."""
+    """Add digests to the list; return the number of new ones."""
     fresh, at = set(digests) - suppressed(change.connection), change.at.isoformat()
     rows = [{"digest": digest, "at": at} for digest in sorted(fresh)]
     change.touch("suppression", [(digest,) for digest in sorted(fresh)])

@@ -34,11 +34,11 @@ def _reference(name: str, target: str, *, key: bool = False, nullable: bool = Fa
 
 
 def _key() -> Column[int]:
-    # Numbers are given by the store under its write lock, so that rows can be inserted in bulk.
+    # The store assigns numbers under its write lock, so that rows can be inserted in bulk.
     return Column("pk", Integer, primary_key=True, autoincrement=False)
 
 
-# One row: which key the subjects are digested with.
+# One row: the key that digests the subjects.
 ledger = Table(
     "ledger",
     metadata,
@@ -52,7 +52,7 @@ subjects = Table(
     "subjects", metadata, _key(), Column("subject", String, nullable=False, unique=True)
 )
 
-# What subjects' names have in common with names that may be the same people's: keyed digests.
+# Loose forms of subjects' names, to find other spellings: keyed digests.
 subject_forms = Table(
     "subject_forms",
     metadata,
@@ -199,7 +199,7 @@ request_steps = Table(
     Column("detail", Text, nullable=False),
 )
 
-# What the team says of a request: a note, or who works on it (an account's id; empty: nobody).
+# Notes of the team on a request, or its owner (an account's id; empty: nobody).
 request_notes = Table(
     "request_notes",
     metadata,
@@ -222,7 +222,7 @@ closure_items = Table(
     Column("at", String, nullable=False),
 )
 
-# What may not be brought in again: keyed digests of subjects and of what rows say.
+# The suppression list: keyed digests of subjects and of rows' contents not to be imported again.
 suppressions = Table(
     "suppressions",
     metadata,
@@ -231,8 +231,8 @@ suppressions = Table(
 )
 
 # An entry's commitment is its leaf in the log's tree. Without its salt, an entry is redacted.
-# `state` says what the entities that it changed were before and are since; `mac` is what only the
-# workspace's key makes of the commitment and the entry before.
+# `state` has the digests of the changed entities before and after; `mac` is by the workspace's key
+# over the commitment and the entry before.
 log = Table(
     "log",
     metadata,
@@ -246,7 +246,7 @@ log = Table(
     Column("salt", LargeBinary),
 )
 
-# Heads of the log as they were signed.
+# Signed heads of the log.
 checkpoints = Table(
     "checkpoints",
     metadata,

@@ -1,9 +1,9 @@
-"""The tables' state, entity by entity, as keyed digests that the log keeps.
+"""The tables' state, entity by entity, as keyed digests in the log.
 
-Every change writes into its log entry what the entities that it changed were before and are now,
-so that the tables can be held against the log: an edit that no entry tells of is found, also where
-later changes went on from it. The digests are HMACs: who has the database alone can neither make
-one nor test with it what an entity once said.
+Every change writes the digests of its entities, before and after, into its log entry, so that the
+tables can be compared with the log: an edit without an entry is found, even if later changes
+built on it. The digests are HMACs: with the database alone nobody can make one, or test a guess at
+an entity's earlier content.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Entity = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one table that belong to entities: `owner` says to which."""
+    """Rows of one table that belong to entities: `owner` has the column of the entity."""
 
     table: Table
     rows: Select[Any]
@@ -71,11 +71,11 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     "suppression": (_own(_S.suppressions),),
     "checkpoint": (_own(_S.checkpoints),),
 }
-"""What an entity of each kind is made of; its records apart, which are too many for one query."""
+"""The parts of an entity of each kind; records are apart, being too many for one query."""
 
 
 def tables_of(kind: str) -> list[Table]:
-    """The tables that entities of a kind lie in."""
+    """The tables of a kind of entities."""
     if kind == FORMS:
         return [_S.subject_forms]
     if kind == RECORDS:
@@ -87,14 +87,14 @@ class States:
     """The digests of entities under one key.
 
     Args:
-        key: of the workspace.
+        key: the workspace's key.
     """
 
     def __init__(self, key: Key) -> None:
         self._secret = key.derived(b"ledger state", b"")
 
     def name(self, entity: Entity) -> str:
-        """How the log names an entity: numbers as they are, text (paths, MACs) as its MAC."""
+        """The log's name of an entity: numbers in clear, text (paths, MACs) as its MAC."""
         kind, *key = entity
         parts = [str(k) if isinstance(k, int) else self._mac(b"name", k.encode())[:32] for k in key]
         return ":".join([kind, *parts])
@@ -106,7 +106,7 @@ class States:
     def several(
         self, connection: Connection, entities: Collection[Entity]
     ) -> dict[Entity, str | None]:
-        """The digests of entities, None for those that are not there."""
+        """The digests of entities, None for missing ones."""
         found: dict[Entity, str | None] = dict.fromkeys(entities)
         for kind, named in groupby(sorted(entities, key=itemgetter(0)), key=itemgetter(0)):
             for chunk in chunks([key for _, *key in named]):
@@ -126,7 +126,7 @@ class States:
             digests = {(kind, pk): self._records(connection, pk) for (pk,) in keys}
             return {entity: digest for entity, digest in digests.items() if digest is not None}
         if kind == FORMS:
-            # By whom a number stands for, in whichever row: who exchanges two is found.
+            # By the subject of a number, in every row, so that an exchange of two is found.
             f, s = schema.subject_forms, schema.subjects
             rows = connection.execute(select(f.c.form, s.c.subject).select_from(f.join(s)))
             total = self.sum_of(rows, None)
@@ -165,7 +165,7 @@ class States:
         return stream.digest()
 
     def sum_of(self, forms: Iterable[Any], before: str | None) -> str | None:
-        """A digest of forms with whose they are, in any order; others can be added to it.
+        """A digest of forms with their subjects, in any order, to which others can be added.
 
         The sum of the rows' HMACs modulo 2^256 (Clarke et al. 2003, "Incremental multiset hash
         functions and their application to memory integrity checking", MSet-Add-Hash).
@@ -178,7 +178,7 @@ class States:
         return None if none else f"{total % 2**256:064x}"
 
     def stream(self) -> RecordStream:
-        """A digest of records that are given chunk by chunk, `BULK` each."""
+        """Begin a digest of records in chunks of `BULK`."""
         return RecordStream(self._begun(RECORDS))
 
     def _begun(self, kind: str) -> hmac.HMAC:
@@ -192,7 +192,7 @@ class RecordStream:
     """The digest of a dataset's records in the order of their numbers, as they are inserted."""
 
     def __init__(self, begun: hmac.HMAC) -> None:
-        """Use `States.stream`, which knows the key."""
+        """Use `States.stream`, which has the key."""
         self._digest, self._empty = begun, True
 
     def add(
@@ -203,7 +203,7 @@ class RecordStream:
         provenances: Sequence[tuple[str | None, ...]],
         subjects: Sequence[Sequence[str]],
     ) -> None:
-        """Add a chunk, column by column: that takes a fifth of what row by row would."""
+        """Add a chunk, column by column, in a fifth of the time of row by row."""
         kinds = {provenance: number for number, provenance in enumerate(dict.fromkeys(provenances))}
         columns = [
             list(pks),
@@ -217,12 +217,12 @@ class RecordStream:
         self._empty = self._empty and not pks
 
     def digest(self) -> str | None:
-        """The digest of all that was added, None where that is nothing."""
+        """The digest of all added records, None where there are none."""
         return None if self._empty else self._digest.hexdigest()
 
 
 def _grouped(links: Iterable[Any]) -> Callable[[int], list[str]]:
-    """Whom a record is about, asked in the order of their numbers, that of the links."""
+    """Return a function that gives a record's subjects, for calls in the order of the links."""
     runs = groupby(links, key=itemgetter(0))
     ahead: Iterator[tuple[int, list[str]]] = ((pk, [s for _, s in run]) for pk, run in runs)
     following = next(ahead, None)
@@ -244,5 +244,5 @@ def _among(owner: tuple[Column[Any], ...], keys: Sequence[Sequence[Any]]) -> Any
 
 
 def _plain(value: Any) -> Any:
-    # Beside text that reads the same.
+    # Distinguished from text that reads the same.
     return {"bytes": value.hex()} if isinstance(value, bytes) else value

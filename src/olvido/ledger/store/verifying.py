@@ -1,6 +1,6 @@
-"""Whether a ledger's database is made as Olvido makes it: what else is in it may lie.
+"""Verify a ledger's database: its schema has no foreign objects, and its log is unchanged.
 
-Checking the log entry by entry: who has the database alone changes none without being found.
+The log is checked entry by entry: with the database alone nobody can change one undetected.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ LEFT = (
     "SQLite's ANALYZE: 'DROP TABLE sqlite_stat1' and its like; an extension of Postgres: give it a "
     "schema of its own"
 )
-"""What tools leave in a database without any harm in mind, and how it is taken out."""
+"""Objects that tools leave in a database without harm, and how to remove them."""
 
 
 def meddling(connection: Connection) -> tuple[str, ...]:
-    """What acts by itself in a ledger's database, or stands between its tables and who reads.
+    """Find objects that act by themselves in a ledger's database, or intercept its readers.
 
-    Olvido makes no triggers, rules, views, policies, operators or statistics. Whoever writes
-    without a key could make one that changes what is written in the same transaction, before its
-    state is told to the log, or one that hides rows from some queries and not from others: an
-    empty index, with statistics by which it is chosen; a policy that looks at the query.
+    Olvido makes no triggers, rules, views, policies, operators or statistics. A writer without the
+    key could make one that changes values in the same transaction, before their state is recorded
+    in the log, or one that hides rows from some queries and not from others: an empty index, with
+    statistics by which it is chosen; a policy that depends on the query.
     """
     query = _ACTING[connection.dialect.name]
     return tuple(f"{kind} {name}" for kind, name in connection.exec_driver_sql(query))
 
 
 def misshapen(connection: Connection) -> tuple[str, ...]:
-    """Tables and indexes that are not as the migrations make them: missing, foreign, or altered.
+    """Find tables and indexes that differ from the migrations: missing, foreign, or altered.
 
-    Of SQLite everything that its schema says is compared; of Postgres the columns, with types,
-    collations and defaults, and what tables inherit. Its indexes are not: none that the owner of
-    its tables can make hides a row.
+    In SQLite the whole schema is compared; in Postgres the columns, with types, collations and
+    defaults, and the inheritance of tables. Postgres's indexes are not compared: no index that the
+    tables' owner can make hides a row.
     """
     postgres = connection.dialect.name == "postgresql"
     found, own = _shape(connection), _own_columns() if postgres else _own_objects()
@@ -69,7 +69,7 @@ def misshapen(connection: Connection) -> tuple[str, ...]:
 
 
 def corrupt(connection: Connection) -> str | None:
-    """What SQLite finds wrong with its file first, such as an index that lacks rows of its table.
+    """The first fault that SQLite finds in its file, such as an index without rows of its table.
 
     Linear in the file's size. Postgres has no such check of its own.
     """
@@ -80,10 +80,10 @@ def corrupt(connection: Connection) -> str | None:
 
 
 def _shape(connection: Connection) -> Counter[tuple[Any, ...]]:
-    """What a database is made of; first of each fact is what it is about."""
+    """The facts of a database's schema, each beginning with its object."""
     if connection.dialect.name == "postgresql":
         return Counter((f"table {r[0]}", *r[1:]) for r in connection.exec_driver_sql(_COLUMNS))
-    # White space and quotes are what versions of SQLAlchemy and Alembic differ in.
+    # Versions of SQLAlchemy and Alembic differ in white space and quotes.
     return Counter(
         (f"{kind} {name}", table, "".join((sql or "").split()).replace('"', ""))
         for kind, name, table, sql in connection.exec_driver_sql(
@@ -119,7 +119,7 @@ def _own_columns() -> Counter[tuple[Any, ...]]:
 
 _PLAIN = (None, "", True, "r", False)
 """No default, not generated, its type's collation, a common table, nothing inherited."""
-# The schema that the tables are read from, whatever stands before it on the path.
+# The schema that the tables are read from, whatever precedes it on the path.
 _HOME = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('log'))"
 _COLUMNS = f"""
     SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull,
@@ -131,8 +131,8 @@ _COLUMNS = f"""
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE relnamespace = {_HOME} AND relkind IN ('r', 'p', 'f', 'm')
     """
-# Where a function or an operator may stand that is preferred to Postgres' own, and what it takes
-# then: what the ledger's values are, or anything.
+# The schemas whose functions and operators may be preferred to Postgres's own, and the argument
+# types that matter: those of the ledger's values, or any.
 _PATH = """(SELECT oid FROM pg_namespace
     WHERE nspname = ANY (current_schemas(false)) AND nspname <> 'pg_catalog')"""
 _TAKES = """ARRAY (SELECT oid FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace
@@ -178,11 +178,10 @@ EMPTY = merkle_root([])
 
 @dataclass(frozen=True, slots=True)
 class LogCheck:
-    """What became of checking the log.
+    """The result of checking the log.
 
-    `head` is the root of the tree over all entries that are sound: keep it elsewhere, best signed,
-    for a shortened log is told only by a head that was known before. `bad` is the number of the
-    first entry that is wrong.
+    `head` is the root of the tree over all sound entries: keep it elsewhere, best signed, for only
+    an earlier known head reveals a shortened log. `bad` is the number of the first wrong entry.
     """
 
     entries: int
@@ -192,7 +191,7 @@ class LogCheck:
 
     @property
     def sound(self) -> bool:
-        """Whether every entry is as it was written."""
+        """Whether every entry is unchanged."""
         return self.bad is None
 
 
@@ -201,8 +200,8 @@ def verify(
 ) -> LogCheck:
     """Find the first entry that was edited, removed, added or moved.
 
-    Told by commitments, by the codes that only the key makes, by signatures, and by heads: `known`
-    are heads that the caller believes; those that the ledger keeps are tried as well.
+    The check uses commitments, the key's codes, signatures, and heads: `known` are heads that the
+    caller trusts; those in the ledger are checked as well.
     """
     rows = rows_of(connection)
     bad, reason = _first_wrong(rows, key)
@@ -237,7 +236,7 @@ def verify(
 
 
 def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]:
-    """The first entry that gives itself away, and why."""
+    """The first wrong entry, and the reason."""
     redactions = {s: r for r in rows if r.kind in TELLING and _committed(r) for s in _redacted(r)}
     rotations = [row.seq for row in rows if row.kind == ROTATION]
     if len(rotations) >= key.version:
@@ -278,7 +277,7 @@ def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]
 
 
 def _redacted(row: Any) -> list[int]:
-    """The entries that one says were redacted; whoever wrote it may have said anything."""
+    """The entries that an entry names as redacted; its detail may be forged."""
     try:
         return [int(seq) for seq in json.loads(row.detail)["entries"]]
     except (ValueError, KeyError, TypeError):
@@ -286,7 +285,7 @@ def _redacted(row: Any) -> list[int]:
 
 
 def _committed(row: Any) -> bool:
-    """Whether an entry is what its commitment was made of."""
+    """Whether an entry matches its commitment."""
     if row.salt is None:
         return False
     leaf = commit(row.salt, row.seq, row.at, row.kind, row.detail, row.state)

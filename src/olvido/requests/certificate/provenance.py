@@ -70,8 +70,7 @@ def _packages() -> Digest:
 
 @cache
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit this code is checked out from and whether it was changed since; None if unknown.
-    """
+    """The commit of this code and whether the code was changed since; None where unknown."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
     head = _git("rev-parse", "HEAD")
