@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 from torch.nn import Module
 
@@ -123,6 +123,16 @@ def audit(
     ).run(watch)
 
 
+class AuditRecords(TypedDict, total=False):
+    """The records of an audit; see `audit`."""
+
+    forget: Required[Iterable[Row | Example]]
+    retain: Iterable[Row | Example]
+    neighbours: Iterable[Row | Example]
+    general: Iterable[Row | Example]
+    holdout: Iterable[Row | Example]
+
+
 class PreparedAudit:
     """An audit that is prepared, and can predict its duration before it starts.
 
@@ -133,12 +143,7 @@ class PreparedAudit:
         self,
         model: Model,
         *,
-        forget: Iterable[Row | Example],
         reference: Model | Sequence[Model],
-        retain: Iterable[Row | Example] = (),
-        neighbours: Iterable[Row | Example] = (),
-        general: Iterable[Row | Example] = (),
-        holdout: Iterable[Row | Example] = (),
         original: Model | None = None,
         tokenizer: Any | None = None,
         task: str | type[Task] | Task | None = None,
@@ -148,6 +153,7 @@ class PreparedAudit:
         shadows: Sequence[Shadow] = (),
         cache: Path | None = None,
         tokenizers: tuple[Any, Any] | None = None,
+        **records: Unpack[AuditRecords],
     ) -> None:
         given: list[Given] = [*(AUDITS.built_in if audits is None else audits), *metrics]
         if not given:
@@ -167,7 +173,7 @@ class PreparedAudit:
                 ParameterName("reference"),
                 ")",
             )
-        forgotten = examples(forget, "forget")
+        forgotten = examples(records["forget"], "forget")
         if not forgotten:
             raise InputError(
                 "there is nothing to examine (", ParameterName("forget"), "): give records"
@@ -181,7 +187,12 @@ class PreparedAudit:
                 return ScoredModel(asked, task, cache=cache)
             return ScoredModel.of(asked, task, cache=cache)
 
-        never_members = examples(holdout, "holdout")
+        def read(
+            name: Literal["retain", "neighbours", "general", "holdout"],
+        ) -> tuple[Example, ...]:
+            return examples(records.get(name, ()), name)
+
+        never_members = read("holdout")
         controls = _people(never_members, task, wanted.control_tokens, len(forgotten))
         few = tuple(
             controls[place]
@@ -193,9 +204,9 @@ class PreparedAudit:
             references=tuple(map(scored, references)),
             original=None if original is None else scored(original),
             forget=forgotten,
-            retain=_some(examples(retain, "retain"), task, wanted.retain_tokens),
-            neighbours=_some(examples(neighbours, "neighbours"), task, wanted.retain_tokens),
-            general=_some(examples(general, "general"), task, wanted.retain_tokens),
+            retain=_some(read("retain"), task, wanted.retain_tokens),
+            neighbours=_some(read("neighbours"), task, wanted.retain_tokens),
+            general=_some(read("general"), task, wanted.retain_tokens),
             holdout=never_members,
             paraphrased=rephrased(forgotten),
             controls=controls,

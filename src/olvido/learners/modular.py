@@ -17,7 +17,7 @@ from olvido.learners.parts import (
     Job,
     JobResult,
     Trainer,
-    again,
+    again_in_parts,
     begin,
     carry_out,
     itself,
@@ -193,21 +193,18 @@ class Modular(Options):
         if len(concerned) == len(trace.parts) and not remaining:
             return copy.deepcopy(trace.origin.module()), replace(trace, parts=()), []
         base = trace.origin.module() if remaining else None
-        jobs = [
-            again(
-                part.log,
-                hit.get(part.name, ()),
-                records,
-                language,
-                definition=definition,
-                from_start=from_start,
-                trainer=train_adapter,
-                model=base,
-            )
-            for part in remaining
-        ]
-        done = carry_out(jobs, workers=workers, watch=watch)
-        made = {part.name: one for part, one in zip(remaining, done, strict=True)}
+        made = again_in_parts(
+            remaining,
+            hit,
+            records,
+            language,
+            model=base,
+            definition=definition,
+            from_start=from_start,
+            workers=workers,
+            watch=watch,
+            trainer=train_adapter,
+        )
         for part in concerned:
             served = served.without_module(part.name)
         by_id = {record.id: record for record in records}
@@ -224,7 +221,7 @@ class Modular(Options):
             for p in trace.parts
             if p.name in made or p not in concerned
         )
-        return served, replace(trace, parts=parts), done
+        return served, replace(trace, parts=parts), list(made.values())
 
     @staticmethod
     def assemble(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -28,6 +28,7 @@ from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
 from olvido.training.steps import Origin, StepLog
+from olvido.training.trace import MemberRun
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, RunResult]]
 """Carries one run out, on a copy of the job's model. A module-level function, so that it can be
@@ -217,6 +218,40 @@ def again(
         before=first,
         threads=log.threads,
     )
+
+
+def again_in_parts(
+    parts: Sequence[MemberRun],
+    hit: Mapping[str, Collection[str]],
+    records: Sequence[Example],
+    task: Task,
+    *,
+    model: Module | None,
+    definition: str,
+    from_start: bool,
+    workers: int,
+    watch: Watcher | None,
+    trainer: Trainer = train_whole,
+) -> dict[str, JobResult]:
+    """Repeat the runs of parts without the records that `hit` names for each; by part.
+
+    Arguments and errors are those of `again` and `carry_out`.
+    """
+    jobs = [
+        again(
+            part.log,
+            hit.get(part.name, ()),
+            records,
+            task,
+            definition=definition,
+            from_start=from_start,
+            trainer=trainer,
+            model=model,
+        )
+        for part in parts
+    ]
+    done = carry_out(jobs, workers=workers, watch=watch)
+    return {part.name: one for part, one in zip(parts, done, strict=True)}
 
 
 def carry_out(

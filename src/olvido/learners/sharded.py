@@ -15,7 +15,7 @@ from olvido.errors import UnknownName
 from olvido.learners.parts import (
     JobResult,
     Trainer,
-    again,
+    again_in_parts,
     begin,
     carry_out,
     itself,
@@ -143,20 +143,17 @@ class Sharded(Options):
         origin = trace.origin.module()
         remaining = [p for p in trace.parts if set(p.log.present) - set(hit.get(p.name, ()))]
         concerned = [part for part in remaining if from_start or part.name in hit]
-        jobs = [
-            again(
-                part.log,
-                hit.get(part.name, ()),
-                records,
-                task,
-                definition=definition,
-                from_start=from_start,
-                model=origin,
-            )
-            for part in concerned
-        ]
-        done = carry_out(jobs, workers=workers, watch=watch)
-        made = {part.name: one for part, one in zip(concerned, done, strict=True)}
+        made = again_in_parts(
+            concerned,
+            hit,
+            records,
+            task,
+            model=origin,
+            definition=definition,
+            from_start=from_start,
+            workers=workers,
+            watch=watch,
+        )
         before = dict(zip((part.name for part in trace.parts), model.members, strict=True))
         members = [
             made[p.name].model if p.name in made else copy.deepcopy(before[p.name])
@@ -166,7 +163,8 @@ class Sharded(Options):
             MemberRun(p.name, made[p.name].log) if p.name in made else p for p in remaining
         )
         left_over = replace(trace, parts=parts)
-        return Sharded.assemble(left_over, origin, members, records, task), left_over, done
+        assembled = Sharded.assemble(left_over, origin, members, records, task)
+        return assembled, left_over, list(made.values())
 
     @staticmethod
     def assemble(
