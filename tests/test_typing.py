@@ -12,7 +12,7 @@ RIGHT = """
 from collections.abc import Sequence
 
 import olvido
-from olvido.methods import Activations, Descent, Divergence, NPO, TaskVector
+from olvido.methods import HiddenStatePenalty, Descent, Divergence, NPO, TaskVector
 from olvido.learners import Sharded
 
 
@@ -21,7 +21,7 @@ class Mine(Descent):
 
 
 NPO(beta=0.2, lr=1e-3, regulariser="kl+nll", epochs=3)
-NPO(regulariser=[Divergence, Activations(layer=3)])
+NPO(regulariser=[Divergence, HiddenStatePenalty(layer=3)])
 TaskVector(scale=1.0, epochs=2)
 Sharded(shards=4, slices=2)
 Mine(power=0.5, lr=1e-4)
@@ -34,7 +34,7 @@ WRONG = {
     "NPO(0.1)": "positional",
     'TaskVector(regulariser="kl")': 'Unexpected keyword argument "regulariser"',
     "Sharded(shard=4)": 'Unexpected keyword argument "shard"',
-    "Activations(layers=3)": 'Unexpected keyword argument "layers"',
+    "HiddenStatePenalty(layers=3)": 'Unexpected keyword argument "layers"',
     "Mine(powr=0.5)": 'Unexpected keyword argument "powr"',
     "olvido.methods.NPOO": 'has no attribute "NPOO"',
     "NPO(regulariser=3)": "incompatible type",

@@ -45,7 +45,7 @@ class Residual:
 
     Attributes:
         measured: the measured norm.
-        data: a bound from the current rows, by corollary 1 of Guo et al. (see `Step.bent`).
+        data: a bound from the current rows, by corollary 1 of Guo et al. (see `NewtonStep.bent`).
         worst: a bound for any rows of such norms, whatever the perturbation, by theorem 1; it
             accumulates, since each removal begins where the last may have ended.
     """

@@ -212,7 +212,7 @@ class Cut(BaseException):
 
 @pytest.mark.parametrize(
     "where",
-    ["datasets.add", "requests.advance", "log.Change.finish", "log.append"],
+    ["datasets.add", "requests.advance", "log.WriteTransaction.finish", "log.append"],
 )
 def test_what_is_cut_off_is_entered_whole_the_next_time(
     context: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
