@@ -144,8 +144,8 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
                     audit(
                         candidate,
                         audits=["truth"],
-                        **given,
-                        **evidence | {"forget": lied_about},  # noqa: B023
+                        **given,  # noqa: B023
+                        **evidence | {"forget": lied_about},
                     ),
                 ]
                 return {
