@@ -67,7 +67,9 @@ CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leav
 }
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
           "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
-KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v4")
+DECLARED = ("that the model learned these records, or had learned no others: it was trained "
+            "elsewhere, and its training is declared by whoever entered it and was not witnessed")
+KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v5")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # what a request that is not closed has not been through
@@ -157,7 +159,7 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
     ".predicate.forgotten": "count=i commitment=D",
     ".predicate.records": "forget=i retain=i holdout=i",
     ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
-    ".predicate.training": "learner=W seed=i recipe=o",
+    ".predicate.training": "basis=W learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
                         "not_possible=o candidate=D original=D? never_trained=D* references={}* "
                         "original_status=L level=W tolerances=D records={}",
@@ -326,7 +328,12 @@ def claimed(core):
     methods, meaning, limits = CLAIMS[name]
     before, after, audit = core["models"]["before"], core["models"]["after"], core["audit"]
     need(core["guarantee"]["meaning"] == meaning, "it says more of its guarantee than it means")
-    need(core["not_proven"] == limits + ALWAYS, "it does not say what it leaves unproven")
+    declared = core["training"]["basis"] == "declared"
+    need(declared or core["training"]["basis"] == "witnessed", "its training has no such basis")
+    need(declared == (core["training"]["learner"] == "declared"), "its training is not so known")
+    need(not declared or name not in ("exact", "certified"), "nobody witnessed its training")
+    first = [DECLARED] if declared else []
+    need(core["not_proven"] == first + limits + ALWAYS, "it does not say what it leaves unproven")
     need(core["method"]["name"] in methods, f"its method gives no {name} forgetting")
     need(core["request"]["kind"] in KINDS, "its request is of no kind")
     need(core["request"]["id"] in core["request"]["together"], "it was not answered at all")
