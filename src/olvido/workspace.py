@@ -210,13 +210,6 @@ class Workspace:
                 dataset is named, the base is of another shape, or the recipe is none.
             StateError: it, or its base, holds records that were to be forgotten.
         """
-        entry = Entry.read(
-            folder,
-            load=lambda name: self._loaded(name, seed=0),
-            trusted=self.settings.trusted,
-            own=self.settings.models,
-            recipe=recipe,
-        )
         if not learned:
             raise InputError(
                 "what the model learned is not said, and without it nobody can be found in it: "
@@ -227,6 +220,13 @@ class Workspace:
         used = [self.store.dataset(name) for name in dict.fromkeys(learned)]
         left_out = named(self.store, used, exclude)
         refuse_tombstoned(self.store, used, left_out)
+        entry = Entry.read(
+            folder,
+            load=lambda name: self._loaded(name, seed=0),
+            trusted=self.settings.trusted,
+            own=self.settings.models,
+            recipe=recipe,
+        )
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )

@@ -66,8 +66,7 @@ LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
 """The sentences of what is not proven, for each guarantee."""
 
 DECLARED_LIMIT = (
-    "that the model learned these records, or had learned no others: it was trained elsewhere, and "
-    "its training is declared by whoever entered it and was not witnessed"
+    "that the model learned what was declared, and no more: nobody witnessed its training"
 )
 """The further sentence for a model whose training is declared."""
 
