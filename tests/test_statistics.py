@@ -255,10 +255,13 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
     def measure(scored: Any, records: Sequence[Example]) -> list[float]:
         return [said[scored][record.completion] for record in records]
 
-    evidence: Any = SimpleNamespace(candidate=0, references=(1, 2, 3), before=None)
+    evidence: Any = SimpleNamespace(candidate=0, references=(1, 2, 3), original=None)
     question = Question("paraphrase", "exact match", "rephrased", RECALL)
     found = with_never_trained(evidence, question, asked, measure, controls=beside)
     assert found.p is not None
+    assert found.interval is not None
+    # A certificate is refused where the two disagree.
+    assert found.p <= 0.05 or found.interval[0] <= (RECALL.high or 0.0)
     return found.p
 
 
