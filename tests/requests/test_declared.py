@@ -344,12 +344,15 @@ def test_entered_references_are_found_and_not_called_witnessed(
     from olvido.audits.scoring import ScoredModel
 
     entered(place, outside, base=None, recipe=None)
-    made = place.enter(reference, learned=["people"], exclude=outside.leaving())
+    made = place.enter(
+        reference, learned=["people"], exclude=outside.leaving(), base=str(outside.base)
+    )
     loaded = place.load(SERVING)
     assert lacking_references(place, loaded, outside.leaving(), count=1) is None
     (found,) = never_trained(place, loaded, outside.leaving(), count=1, stage=lambda _: None)
     assert found.fact.id == made.model.id
     assert set(found.trained.trace.present).isdisjoint(outside.leaving())
+    assert found.trained.trace.origin is not None
     assert ScoredModel.of(found.trained, found.task).taught is None
     assert "there are 1" in str(lacking_references(place, loaded, outside.leaving(), count=2))
 
@@ -386,10 +389,7 @@ def test_weights_that_hold_what_was_to_be_forgotten_are_refused(
 ) -> None:
     dataset = place.store.dataset("people")
     place.store.tombstone(outside.leaving(), "erasure", dataset=dataset.id)
-    with pytest.raises(StateError, match="to be forgotten"):
-        place.enter(outside.model, learned=["people"])
-    assert place.store.models() == ()
-    assert not list(place.settings.models.glob("*"))
+    _refused(place, StateError, "to be forgotten", outside.model, learned=["people"])
     made = place.enter(outside.model, learned=["people"], exclude=outside.leaving())
     (use,) = place.store.uses(made.model.id)
     assert use.excluded == set(outside.leaving())

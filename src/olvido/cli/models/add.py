@@ -104,7 +104,8 @@ def _left_out(terminal: Terminal, file: Path | None) -> Collection[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}): give a file of ids") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file} cannot be read ({reason}): give a file of ids") from error
     ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not ids:
         raise InputError(f"{file} holds no id: give one a line")
