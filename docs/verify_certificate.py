@@ -47,8 +47,8 @@ OPTIONS = {
     bool: {"project", "checkpointing", "aimed"},
     str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }
-WORDS = {"nll", "kl", "hidden", "ewc", "ekfac", "gauss-newton", "tombstone", "float32", "bfloat16",
-         *METHODS} - {"destroy", "auto"}
+WORDS = {*METHODS, *"nll kl hidden ewc ekfac gauss-newton tombstone float32 bfloat16".split()}
+WORDS -= {"destroy", "auto"}
 CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it leaves unproven
     "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
@@ -67,16 +67,15 @@ CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it
 }
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
           "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
-KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v4")
+DECLARED = "that the model learned what was declared, and no more: nobody witnessed its training"
+KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v5")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # the item that stands for the unfinished search of an open request
 ARTEFACTS = (  # every kind that an item of a closure may be of
-    "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|"
-    "unfinished|run|scores|training|curvature|comparison|orphan|checkpoint|"
-    "cache|trial|weights|report|result|access|page|demo|tombstones|certificate|"
-    "file|mention|foreign|hardlink|link|unread"
-    f"|{REST}"
+    "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|unfinished|run|"
+    "scores|training|curvature|comparison|orphan|checkpoint|cache|trial|weights|report|result|"
+    f"access|page|demo|tombstones|certificate|file|mention|foreign|hardlink|link|unread|{REST}"
 )
 UNSEEN = ("unread", "link", "hardlink", "names", REST)  # kinds with unknown content
 OUTSIDE = {"backups", "recipients"}  # items of every request
@@ -136,8 +135,8 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: ch
     "S": "[^\x00-\x1f\x7f]{0,1000}", "P": "[^\x00-\x1f\x7f<>]{1,120}",
     "A": f"({ARTEFACTS})(:[0-9a-f]{{12,16}})?", "M": "[0-9a-f]{12}", "E": "[0-9a-f]{16}",
     "C": "[0-9a-f]{40}", "V": r"[0-9][0-9a-z.+-]{0,39}|not installed", "s": r"[\s\S]*",
-    "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
+    "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
 }
 PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
 FORMS = {  # for every object its members and their types, ? may be null, * is a list
@@ -157,15 +156,14 @@ FORMS = {  # for every object its members and their types, ? may be null, * is a
     ".predicate.forgotten": "count=i commitment=D",
     ".predicate.records": "forget=i retain=i holdout=i",
     ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
-    ".predicate.training": "learner=W seed=i recipe=o",
+    ".predicate.training": "basis=W learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
                         "not_possible=o candidate=D original=D? never_trained=D* references={}* "
                         "original_status=L level=W tolerances=D records={}",
     ".predicate.audit.references": "digest=D standing=W witnessed=b tests=o adjusted=n control=n "
                                    "beside=W? answers=i facts=i knowing=n",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
-    ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i "
-                                "controls=i",
+    ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i controls=i",
     ".predicate.audit.findings": "audit=W metric=L probe=P value=n against=W expected=n "
                                  "never_trained=n* before=n excess=n interval=n*? p=n adjusted=n "
                                  "n=i clusters=i tolerance=n* votes=b prior=W status=W says=S",
@@ -287,8 +285,8 @@ def logged(core, log, key, raw):
     need(name == origin == f"olvido/{sha256(raw).hex()[:16]}", "its log is another's")
     need(signature[:4] == sha256(f"{name}\n\x01".encode() + raw)[:4], "its log has another key")
     key.verify(signature[4:], body.encode())
-    said = {"report": core["report"], "request": core["request"]["id"]}
-    said["statement"] = f"sha256:{sha256(canonical(core).encode()).hex()}"
+    digest = f"sha256:{sha256(canonical(core).encode()).hex()}"
+    said = {"report": core["report"], "request": core["request"]["id"], "statement": digest}
     entry = [log["index"] + 1, log["at"], "certificate-issued", canonical(said)]
     node = sha256(b"\x00" + sha256(bytes.fromhex(log["salt"]) + canonical(entry).encode()))
     place, last = log["index"], int(size) - 1
@@ -326,6 +324,10 @@ def claimed(core):
     methods, meaning, limits = CLAIMS[name]
     before, after, audit = core["models"]["before"], core["models"]["after"], core["audit"]
     need(core["guarantee"]["meaning"] == meaning, "it says more of its guarantee than it means")
+    basis, seen = core["training"]["basis"], core["training"]["learner"] != "declared"
+    need(basis == ("witnessed" if seen else "declared"), "its training is not known like that")
+    need(seen or name not in ("exact", "certified"), "it is more than an unseen training allows")
+    limits = limits if seen else [DECLARED, *limits]
     need(core["not_proven"] == limits + ALWAYS, "it does not say what it leaves unproven")
     need(core["method"]["name"] in methods, f"its method gives no {name} forgetting")
     need(core["request"]["kind"] in KINDS, "its request is of no kind")
@@ -404,8 +406,7 @@ def audited(core, audit, after):
     verdict = "fail" if failed else "unknown" if because else "pass"
     need(audit["verdict"] == verdict, f"its verdict should be {verdict}")
     need((verdict == "pass") == (not audit["reasons"]), "its verdict and its reasons differ")
-    rows = [(g["ground"], g["about"]) for g in audit["grounds"]]
-    need(rows == because, "its reasons do not follow")
+    need([(g["ground"], g["about"]) for g in audit["grounds"]] == because, "reasons do not follow")
     said = [g["says"] + (f" [{'; '.join(g['details'])}]" if g["details"] else "")
             for g in audit["grounds"]]  # fmt: skip
     need(audit["reasons"] == said, "its reasons and its grounds differ")

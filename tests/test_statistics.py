@@ -259,6 +259,9 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
     question = Question("paraphrase", "exact match", "rephrased", RECALL)
     found = with_never_trained(evidence, question, asked, measure, controls=beside)
     assert found.p is not None
+    assert found.interval is not None
+    # A certificate is refused where the two disagree.
+    assert found.p <= 0.05 or found.interval[0] <= (RECALL.high or 0.0)
     return found.p
 
 

@@ -7,10 +7,13 @@ so that all take the same branches.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from olvido.errors import OlvidoError
+from olvido.files import held_folder, make_folder
 
 T = TypeVar("T")
 
@@ -65,3 +68,18 @@ def from_main(compute: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return result
+
+
+@contextmanager
+def under_way(run: Path) -> Iterator[None]:
+    """Hold the folder of a run, so that nobody takes its checkpoints away from it."""
+    if not is_main():
+        yield
+        return
+    make_folder(run)
+    with held_folder(run):
+        try:
+            yield
+        finally:
+            if run.is_dir() and not any(run.iterdir()):
+                run.rmdir()

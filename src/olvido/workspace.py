@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,8 +12,8 @@ from typing import Any, Self
 import torch
 
 from olvido.artifact_shapes import owned, remove_model
-from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
-from olvido.files import held_folder, make_folder
+from olvido.entering import Entered, Entry
+from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
     LEARNERS,
     Learner,
@@ -25,13 +24,14 @@ from olvido.learners import (
 )
 from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.digests import Digest
+from olvido.ledger.exclusion import barred, named, refuse_tombstoned
 from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
-from olvido.processes import from_main, is_main
+from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
@@ -129,12 +129,9 @@ class Workspace:
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
         options = plain(settings(chosen) if options is None else options, name)
         used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
-        left_out = {d.id: self._left_out(d, exclude) for d in used}
+        without = named(self.store, used, exclude)
+        left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
         gone = frozenset[str]().union(*left_out.values())
-        for identifier in exclude:
-            if gone.isdisjoint((identifier, self.store.key.pseudonym(identifier))):
-                known = {record.id for d in used for record in self.store.records(d.id)}
-                raise UnknownName("record to leave out", identifier, known)
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
@@ -144,7 +141,7 @@ class Workspace:
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
-        with _under_way(folder):
+        with under_way(folder):
             trained = train(
                 base.model,
                 records=records,
@@ -182,6 +179,75 @@ class Workspace:
             return made
 
         return from_main(entered)
+
+    def enter(
+        self,
+        folder: str | Path,
+        *,
+        learned: Sequence[str],
+        base: str | None = None,
+        recipe: Recipe | Path | str | None = None,
+        unknown_data: bool = False,
+        exclude: Collection[str] = (),
+        chat: bool | None = None,
+    ) -> Entered:
+        """Enter a model that was trained elsewhere: what it learned is declared, not witnessed.
+
+        Args:
+            folder: in Hugging Face format, or a hub id; it is copied and not changed.
+            learned: names or ids of the datasets that it learned.
+            base: the model that its training began with, as `learn` takes it; None: the one that
+                its card names, which is recorded and not loaded.
+            recipe: hyper-parameters of its training, or a JSON file of them; with a base, Olvido
+                trains the retrained models that an audit needs.
+            unknown_data: it learned more than these datasets.
+            exclude: ids of their records that it did not learn.
+            chat: see `Language`.
+
+        Raises:
+            UnknownName: no such dataset, model, or record to leave out.
+            InputError: the folder holds no causal language model with a tokenizer that fits, no
+                dataset is named, the base is of another shape, or the recipe is none.
+            StateError: it, or its base, holds records that were to be forgotten.
+        """
+        if not learned:
+            raise InputError(
+                "what the model learned is not said, and without it nobody can be found in it: "
+                "name its datasets (",
+                ParameterName("learned"),
+                ")",
+            )
+        used = [self.store.dataset(name) for name in dict.fromkeys(learned)]
+        left_out = named(self.store, used, exclude)
+        refuse_tombstoned(self.store, used, left_out)
+        entry = Entry.read(
+            folder,
+            load=lambda name: self._loaded(name, seed=0),
+            trusted=self.settings.trusted,
+            own=self.settings.models,
+            recipe=recipe,
+        )
+        records = examples(
+            (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
+        )
+        begun: Loaded | None = None
+        parents: tuple[str, ...] = ()
+        if base is not None:
+            there = str(Path(base).resolve()) if Path(base).is_dir() else base
+            begun, parents = self._base(there, self.settings.seed)
+            self._refuse_holding(parents)
+        entry = entry.declaring(
+            [dataset.name for dataset in used],
+            records,
+            base=begun,
+            chat=chat,
+            unknown_data=unknown_data,
+            left_out=sum(map(len, left_out.values())),
+        )
+        fact = replace(entry.fact, parents=parents, seed=self.settings.seed)
+        uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
+        made = self._enter(fact, uses, entry.trained, entry.tokenizer, entry.base, fact.seed)
+        return entry.entered(made)
 
     def load(self, ref: str) -> LedgerModel:
         """Load a model of the ledger, with its weights checked against their digest.
@@ -246,7 +312,7 @@ class Workspace:
             seed=seed,
             environment=loaded.fact.environment,
         )
-        base, drawn = str(loaded.fact.recipe["base"]), self.training(loaded.fact).seed
+        base, drawn = loaded.fact.recipe["base"], self.training(loaded.fact).seed
         return self._written(fact, trained, loaded.tokenizer, base, drawn)
 
     def training(self, model: Model) -> Model:
@@ -281,7 +347,7 @@ class Workspace:
         uses: Iterable[DatasetUse],
         trained: Trained,
         tokenizer: Any,
-        base: str,
+        base: str | None,
         seed: int,
     ) -> Model:
         written = self._written(fact, trained, tokenizer, base, seed)
@@ -293,7 +359,7 @@ class Workspace:
             raise
 
     def _written(
-        self, fact: Model, trained: Trained, tokenizer: Any, base: str, seed: int
+        self, fact: Model, trained: Trained, tokenizer: Any, base: str | None, seed: int
     ) -> Model:
         fact = replace(fact, path=fact.id)
         folder = self.settings.models / fact.path
@@ -306,16 +372,6 @@ class Workspace:
 
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
-
-    def _left_out(self, dataset: DatasetVersion, ids: Collection[str]) -> frozenset[str]:
-        """The records that no training may use: those in `ids`, all with a tombstone, and all whose
-        subject withdrew the consent."""
-        gone = frozenset(record.id for record in self.store.tombstoned(dataset.id))
-        gone |= self.store.withdrawn(dataset.id)
-        if not ids:
-            return gone
-        wanted = self.store.stored_ids(dataset.id, ids)
-        return gone | frozenset(wanted) & {record.id for record in self.store.records(dataset.id)}
 
     def _refuse_holding(self, models: Sequence[str]) -> None:
         """Refuse models that hold records to be forgotten: descendants would hold them too."""
@@ -336,18 +392,3 @@ class Workspace:
     def _loaded(self, name: str, *, seed: int) -> Loaded:
         s = self.settings
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
-
-
-@contextmanager
-def _under_way(run: Path) -> Iterator[None]:
-    """Lock the folder of a run, so that no other program removes its checkpoints."""
-    if not is_main():
-        yield
-        return
-    make_folder(run)
-    with held_folder(run):
-        try:
-            yield
-        finally:
-            if run.is_dir() and not any(run.iterdir()):
-                run.rmdir()

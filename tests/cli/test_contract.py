@@ -49,6 +49,7 @@ WORKING: dict[str, list[str]] = {
     "key rotate": [],
     "learn": ["city", "--model", "FILES/small", "--epochs", "1"],
     "models": [],
+    "models add": ["FILES/small", "--learned", "city"],
     "models show": ["serving"],
     "models export": ["serving", "exported"],
     "models ask": ["serving", "Who sells fish?"],

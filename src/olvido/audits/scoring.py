@@ -31,6 +31,7 @@ from torch.nn import Module
 
 from olvido.errors import DigestMismatch
 from olvido.files import write
+from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
@@ -286,7 +287,8 @@ class ScoredModel:
             DigestMismatch: its weights are not the trained ones.
         """
         trace, taught, began = trained.trace, None, None
-        if trace.origin is not None:
+        # What somebody declares, nobody witnessed.
+        if trace.origin is not None and trace.learner != DECLARED:
             taught, began = trace.taught, trace.origin.digest
         scored = cls(trained.model, task, cache=cache, taught=taught, began=began)
         if scored.digest != trained.digest:

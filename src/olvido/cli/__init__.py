@@ -16,7 +16,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from olvido.cli import catalogue, checking, demo, doctor, workspace
-from olvido.cli.models import audit, compare, forget, learn, models, trace, verify
+from olvido.cli.models import add as models
+from olvido.cli.models import audit, compare, forget, learn, trace, verify
 from olvido.cli.output import Shared, complain
 from olvido.cli.requests import accounts, certificate, log, rights, service, tokens
 from olvido.cli.requests import run as requests

@@ -11,9 +11,11 @@ from torch.nn import Module
 from olvido.errors import InputError, NothingChanged, ParameterName, require_seed
 from olvido.learners.family import LEARNERS, Learner
 from olvido.learners.trained import Trained
+from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
+from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
 from olvido.training.trace import Trace
@@ -28,6 +30,8 @@ def learner_of(trace: Trace) -> type[Learner]:
     """
     if trace.learner is None:
         raise InputError("nothing is known of how the model was trained")
+    if trace.learner == DECLARED:
+        raise InputError(f"{NO_LOG}: train it with 'olvido learn'")
     return LEARNERS.find(trace.learner)
 
 

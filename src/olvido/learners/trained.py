@@ -16,10 +16,12 @@ from torch.nn import Module
 from olvido.artifact_shapes import NOTE
 from olvido.errors import DigestMismatch, InputError, ParameterName, StateError
 from olvido.learners.family import LEARNERS
+from olvido.ledger.facts import DECLARED
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import count, duration
 from olvido.training.checkpoint import CheckpointStore
+from olvido.training.declared import Declared
 from olvido.training.log import Log
 from olvido.training.steps import RUN, StepLog, TraceNote
 from olvido.training.trace import Edited, Trace, Untraced
@@ -105,18 +107,23 @@ class Trained:
             "Parameters": count(sum(p.numel() for p in self.model.parameters())),
             "Weights": self.digest,
         }
-        if trace.origin is not None:
+        if trace.learner is not None:
             facts |= {
                 "Records": count(len(trace.present)),
                 "Forgotten since": count(len(trace.leaving(())[1])),
-                "Learner": str(trace.learner),
-                "Began with": trace.origin.digest,
-                "Took": duration(trace.seconds),
-                "Tokens": count(trace.tokens),
+                "Learner": trace.learner,
             }
+        if trace.origin is not None:
+            facts["Began with"] = trace.origin.digest
         said = "It keeps the log of its steps, and can be made to forget exactly."
-        if trace.origin is None:
+        if trace.learner == DECLARED:
+            said = (
+                "It was trained elsewhere: what it learned is declared, and no log can be replayed."
+            )
+        elif trace.origin is None:
             said = "It came without a log of its training, and nothing can be replayed."
+        else:
+            facts |= {"Took": duration(trace.seconds), "Tokens": count(trace.tokens)}
         write_sheet(
             Path(path),
             title="A trained model",
@@ -211,7 +218,12 @@ def _dtype(model: Module) -> str:
 
 
 def write_trace(
-    trace: Trace, folder: Path, *, base: str, seed: int, about: Mapping[str, str] | None = None
+    trace: Trace,
+    folder: Path,
+    *,
+    base: str | None,
+    seed: int,
+    about: Mapping[str, str] | None = None,
 ) -> None:
     """Write a trace into the folder of its model.
 
@@ -219,7 +231,7 @@ def write_trace(
         trace: `olvido.json` describes it, `logs/` has its step logs, `checkpoints/` its checkpoints
             for replay.
         folder: the model's own.
-        base: the name of the model that the training began with.
+        base: the name of the model that the training began with; None: unknown.
         seed: the base's seed, where it is random.
         about: the model's description beyond the ledger's.
 
@@ -312,7 +324,12 @@ def _checkpoints_in(folder: Path) -> CheckpointStore | None:
 
 def _kinds() -> dict[str, type[Trace]]:
     """Every class of trace by its name: those of learners, and those without a learner."""
-    known: list[type[Trace]] = [Untraced, Edited, *(way.trace for way in LEARNERS.values())]
+    known: list[type[Trace]] = [
+        Untraced,
+        Declared,
+        Edited,
+        *(way.trace for way in LEARNERS.values()),
+    ]
     return {kind.__name__: kind for kind in known}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest, canonical_json
@@ -252,6 +252,13 @@ class DatasetUse:
             )
 
 
+Training = Literal["witnessed", "declared"]
+DECLARED: Final = "declared"
+WITNESSED: Final = "witnessed"
+"""What is known of a training: somebody said how it was (also its learner's name), or Olvido saw
+it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One version of a model's weights and how they came to be.
@@ -273,6 +280,11 @@ class Model:
     created_at: datetime = field(default_factory=now)
     tombstone: Tombstone | None = None
     function: Digest | None = None
+
+    @property
+    def training(self) -> Training:
+        """Whether its training, or that of the model it was made from, is declared or witnessed."""
+        return DECLARED if self.learner == DECLARED else WITNESSED
 
     @property
     def id(self) -> str:

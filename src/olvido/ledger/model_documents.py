@@ -20,7 +20,7 @@ from typing import Any
 
 from olvido.errors import InputError
 from olvido.extras import extra
-from olvido.ledger.facts import DatasetUse, DatasetVersion, Guarantee, Model, SourceClass
+from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Guarantee, Model, SourceClass
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.store import Store
 
@@ -163,6 +163,7 @@ def model_card(store: Store, model: Model) -> str:
         _yaml(front),
         f"# Model {model.id}",
         _made(model),
+        *([_declared(line)] if model.training == DECLARED else []),
         "## What it learned from",
         _table(datasets, uses),
         "## What it forgot",
@@ -196,9 +197,21 @@ def _yaml(front: Mapping[str, Any]) -> str:
 
 def _made(model: Model) -> str:
     how = f"forgetting by `{model.method}`" if model.method else f"training (`{model.learner}`)"
+    if model.method is None and model.training == DECLARED:
+        how = "others"
     return (
         f"Made by {how}, seed {model.seed}, on {model.created_at.date().isoformat()}.\n\n"
         f"Digest of the weights: `{model.digest}`"
+    )
+
+
+def _declared(line: Sequence[Model]) -> str:
+    """What nobody witnessed of a model that was trained elsewhere, or comes from one."""
+    entered = next(one for one in line if one.method is None)
+    stated = ", ".join(f"{name} (by {by})" for name, by in entered.recipe["declared"].items())
+    further = entered.recipe.get("unknown_data")
+    return f"It was trained elsewhere, and its training is declared, not witnessed: {stated}." + (
+        " It learned further data, which the ledger does not know." if further else ""
     )
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
+from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import COLUMNS
 from olvido.ledger.store import Store
 
@@ -39,15 +39,20 @@ def openlineage(store: Store, datasets: Sequence[DatasetVersion]) -> list[dict[s
         uses = store.uses(model.id)
         if wanted & {use.dataset for use in uses}:
             before = [_model(store.model(parent)) for parent in model.parents]
-            taught = [_dataset(known[use.dataset], use) for use in uses]
+            taught = [_dataset(known[use.dataset], use, model) for use in uses]
             events += _run(
-                model.method or f"learn {model.learner}",
+                model.method or _job(model),
                 model.id,
                 model.created_at.isoformat(),
                 inputs=[*taught, *before],
                 outputs=[_model(model)],
             )
     return events
+
+
+def _job(model: Model) -> str:
+    """How a model that was not made by forgetting came into the ledger."""
+    return "models add" if model.training == DECLARED else f"learn {model.learner}"
 
 
 def _run(
@@ -77,7 +82,9 @@ def _run(
         }
 
 
-def _dataset(dataset: DatasetVersion, use: DatasetUse | None = None) -> dict[str, Any]:
+def _dataset(
+    dataset: DatasetVersion, use: DatasetUse | None = None, model: Model | None = None
+) -> dict[str, Any]:
     about = dataset.documentation
     facets = {
         "version": _facet(
@@ -109,6 +116,7 @@ def _dataset(dataset: DatasetVersion, use: DatasetUse | None = None) -> dict[str
             "excluded": len(use.excluded),
             "forgotten": len(use.forgotten),
             "guarantee": use.guarantee,
+            "training": model and model.training,
         }
     return {"namespace": "olvido:datasets", "name": dataset.name, "facets": facets}
 

@@ -101,6 +101,7 @@ def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
             "id": identifier,
             "digest": str(one.digest),
             "learner": one.learner,
+            "training": one.training,
             "method": one.method,
             "parents": list(one.parents),
             "aliases": sorted(name for name, known in aliases.items() if known == identifier),

@@ -22,7 +22,7 @@ from olvido.errors import (
     require_seed,
 )
 from olvido.learners import Trained, Watcher
-from olvido.ledger.facts import Guarantee
+from olvido.ledger.facts import DECLARED, Guarantee
 from olvido.methods.gradient.calibration import holdout_losses, with_holdout_losses
 from olvido.methods.guarantee import Need
 from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
@@ -33,6 +33,7 @@ from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
+from olvido.training.declared import NO_LOG
 
 SAMPLE = 256
 """Retained records, at the most, on which damage is measured."""
@@ -206,6 +207,8 @@ def forget(
 def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
     trace = trained.trace
     given = {Need.RETAIN: split.retain, Need.HOLDOUT: split.holdout or split.never}
+    if trace.learner == DECLARED and method.guarantee is Guarantee.EXACT:
+        raise MissingNeed(f"{name} cannot be used: {NO_LOG}")
     have = trace.offers.union(need for need, records in given.items() if records)
     for need in sorted(method.needs):
         if need not in have:

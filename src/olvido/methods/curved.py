@@ -143,7 +143,7 @@ class Curved(Options):
         remaining = remaining_trace(trained.trace, split)
         model = copy.deepcopy(trained.model).eval()
         sample = uniform(split.retain, self.sample, seed)
-        retain_count = len(split.retain if remaining.origin is None else remaining.present)
+        retain_count = len(split.retain if remaining.learner is None else remaining.present)
         forward_backward_counts = self.forward_backward_counts(model, split, task)
         with deterministic():
             goal = self._goal(model, split, task)

@@ -6,15 +6,16 @@ Every audit compares with retrained models, which never saw the forget set.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import count as numbers
 from typing import Any
 
 from olvido.audits import Report, ScoredModel, audit
-from olvido.errors import MissingNeed, ModelDestroyed, StateError, TrainingFailed
+from olvido.entering import CALL
+from olvido.errors import InputError, MissingNeed, ModelDestroyed, StateError, TrainingFailed
 from olvido.learners import Recipe, Trained, Watcher
-from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request
+from olvido.ledger.facts import DECLARED, DatasetUse, Guarantee, Model, Request
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
@@ -36,17 +37,20 @@ def never_trained(
 ) -> tuple[LedgerModel, ...]:
     """Return models trained like `loaded` on everything but these records, with other seeds.
 
-    Models that the ledger has already are used; the rest are trained now and entered.
+    Models that the ledger has already are used; the rest are trained now and entered. Where nobody
+    declared how a model was trained elsewhere, they are models that were entered with it.
 
     Raises:
-        MissingNeed: it is not known how the model was trained.
+        MissingNeed: it is not known how the model was trained, and too few were entered.
+        InputError: one that was entered has another vocabulary.
     """
-    if loaded.trained.trace.origin is None:
-        raise MissingNeed(
-            f"how model {loaded.fact.id} was trained is not known: no never-trained model can be "
-            "made to audit against: train it with 'olvido learn'"
-        )
+    if lacking := lacking_references(workspace, loaded, ids, count=count):
+        raise MissingNeed(lacking)
     training, gone = _without(workspace, loaded, ids)
+    if not _repeatable(training):
+        entered = [workspace.load(m.id) for m in _entered(workspace, training, gone)[:count]]
+        _require_same_vocabulary(loaded, entered)
+        return tuple(entered)
     found = list(_known(workspace, training, gone))[:count]
     taken = {training.seed, *(model.seed for model in found)}
     seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
@@ -57,7 +61,7 @@ def never_trained(
                 [use.dataset for use in workspace.left(loaded.fact)],
                 model=str(training.recipe["base"]),
                 recipe=_recipe(training),
-                learner=training.learner,
+                learner=_learner(training),
                 options=training.recipe.get("options"),
                 seed=next(seeds),
                 chat=loaded.task.chat,
@@ -66,6 +70,62 @@ def never_trained(
             )
         )
     return tuple(workspace.load(model.id) for model in found)
+
+
+def lacking_references(
+    workspace: Workspace, loaded: LedgerModel, ids: Collection[str], *, count: int
+) -> str | None:
+    """Why there can be no such references, and both ways to have some; None where there can."""
+    if loaded.trained.trace.learner is None:
+        return (
+            f"how model {loaded.fact.id} was trained is not known: no never-trained model can be "
+            "made to audit against: train it with 'olvido learn'"
+        )
+    training, gone = _without(workspace, loaded, ids)
+    entered = [] if _repeatable(training) else _entered(workspace, training, gone)
+    if _repeatable(training) or len(entered) >= count:
+        return None
+    return (
+        f"an audit compares with models that never saw the {len(gone)} records, {count} of them, "
+        f"and there are {len(entered)}: model {training.id} was trained elsewhere, and nobody said "
+        "both what it began with and how it was trained. Enter it again with both ('olvido models "
+        "add FOLDER --learned DATASET --base MODEL --recipe FILE'), and they are trained here; or "
+        "enter models that were trained elsewhere without these records ('olvido models add FOLDER "
+        "--learned DATASET --without FILE')"
+    )
+
+
+def _repeatable(training: Model) -> bool:
+    """Whether a training like this one can be run here: a declared one needs base and recipe."""
+    return training.learner != DECLARED or {"base", "recipe"} <= {
+        name for name, by in training.recipe["declared"].items() if by == CALL
+    }
+
+
+def _learner(training: Model) -> str:
+    return "monolith" if training.learner == DECLARED else training.learner
+
+
+def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> list[Model]:
+    """Models that were trained elsewhere on the same data without these records, by declaration;
+    the same weights count once."""
+    found = {
+        model.digest: model
+        for model in _same_data(workspace, training, gone)
+        if model.learner == DECLARED and model.digest != training.digest
+    }
+    return list(found.values())
+
+
+def _require_same_vocabulary(loaded: LedgerModel, entered: Sequence[LedgerModel]) -> None:
+    """Raise InputError where losses a token could not be compared."""
+    vocabulary = loaded.tokenizer.get_vocab()
+    for other in entered:
+        if other.tokenizer.get_vocab() != vocabulary:
+            raise InputError(
+                f"model {other.fact.id} has another vocabulary than model {loaded.fact.id}, and "
+                "cannot be compared with it: enter one that was trained with the same tokenizer"
+            )
 
 
 def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: int) -> Cost | None:
@@ -94,19 +154,35 @@ def _without(
 
 def _recipe(training: Model) -> Recipe:
     """The hyper-parameters among what the ledger wrote down of a training."""
-    beside = ("base", "chat", "options")
-    return Recipe.from_dict({k: v for k, v in training.recipe.items() if k not in beside})
+    names = {field.name for field in fields(Recipe)}
+    return Recipe.from_dict({k: v for k, v in training.recipe.items() if k in names})
+
+
+def _made_like(training: Model) -> dict[str, Any]:
+    """All that decides how a training like this one is done, but its seed."""
+    beside = {name: training.recipe.get(name) for name in ("base", "chat", "options")}
+    return beside | {"learner": _learner(training), **_recipe(training).to_dict()}
 
 
 def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
+    """Models that Olvido trained like this one without these records."""
+    for model in _same_data(workspace, training, gone):
+        if (
+            model.learner == _learner(training)
+            and model.seed != training.seed
+            and _made_like(model) == _made_like(training)
+        ):
+            yield model
+
+
+def _same_data(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
+    """Trained models whose weights are there, of the same datasets without these records alone."""
     datasets = {use.dataset for use in workspace.store.uses(training.id)}
     for model in workspace.store.models():
         uses = workspace.store.uses(model.id)
         if (
             model.method is None
-            and model.learner == training.learner
-            and model.seed != training.seed
-            and dict(model.recipe) == dict(training.recipe)
+            and model.tombstone is None
             and {use.dataset for use in uses} == datasets
             and frozenset[str]().union(*(use.excluded for use in uses)) == gone
         ):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.errors import InputError, MissingNeed, StateError
+from olvido.ledger.facts import Guarantee, Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
-from olvido.methods import Split, read_split
-from olvido.requests.attempts import REFERENCES, prepare, tried, unpaid
+from olvido.methods import METHODS, Split, read_split
+from olvido.requests.attempts import REFERENCES, lacking_references, prepare, tried, unpaid
 from olvido.requests.certificate import issue
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
@@ -100,6 +100,11 @@ def plan(
         evidence = unpaid(workspace, loaded, split, count=REFERENCES)
     choice = choose(
         found, method=how.method, options=how.options, within=how.within, evidence=evidence
+    )
+    choice = replace(
+        choice,
+        training=loaded.fact.training,
+        lacking=_lacking(workspace, loaded, split, choice, how),
     )
     for identifier in identifiers:
         request = workspace.store.request(identifier)
@@ -235,6 +240,8 @@ def attempt(
         raise InputError(
             f"{choice.because}: 'olvido request run' and the worker answer that without a model"
         )
+    if choice.lacking is not None:
+        raise MissingNeed(choice.lacking)
     loaded = workspace.load(how.model)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     split = _split(workspace, loaded, lineages, probes)
@@ -256,6 +263,17 @@ def attempt(
     planned_ = (found, choice)
     ready = prepare(workspace, loaded, attempts, never, lineages, split, planned_, how.seed, asked)
     return Attempted(loaded, never, attempts, found, choice, ready)
+
+
+def _lacking(
+    workspace: Workspace, loaded: LedgerModel, split: Split, choice: Choice, how: RunOptions
+) -> str | None:
+    """What the audit of the first chosen method lacks; None where it lacks nothing."""
+    name, _ = choice.order[0]
+    if METHODS.find(name).guarantee is Guarantee.EXACT and how.references is None:
+        return None
+    ids = [example.id for example in split.forget]
+    return lacking_references(workspace, loaded, ids, count=how.references or REFERENCES)
 
 
 def _require_ready(workspace: Workspace, request: Request) -> None:

@@ -11,11 +11,19 @@ from typing import Any
 
 from olvido.artifact_shapes import remove_model
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import (
+    DECLARED,
+    Guarantee,
+    Model,
+    Request,
+    RequestKind,
+    RequestStatus,
+    Training,
+)
 from olvido.ledger.lineage import Holding
 from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
-from olvido.requests.certificate.answer import ANSWER, destroyed
+from olvido.requests.certificate.answer import ANSWER, destroyed, training_of
 from olvido.requests.closure.weights import keep_weights
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting, demand_kind
@@ -37,12 +45,14 @@ class NotLearned:
         model: the serving model, None where none serves.
         guarantee: the guarantee under which it forgot them for an earlier request; None where it
             did not, or exactly.
+        training: whether its training was `witnessed`, or is `declared`; None where none serves.
     """
 
     because: str
     records: int
     model: str | None
     guarantee: Guarantee | None
+    training: Training | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -51,6 +61,7 @@ class NotLearned:
             "records": self.records,
             "model": self.model,
             "guarantee": self.guarantee and self.guarantee.value,
+            "training": self.training,
         }
 
 
@@ -90,7 +101,12 @@ def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearne
         because = f"model {serving}, which serves, forgot it before ({guarantee})"
     else:
         because = f"model {serving}, which serves, holds none of its {len(found.records)} records"
-    return NotLearned(because, len(found.records), serving, guarantee)
+    training = None if serving is None else store.model(serving).training
+    if found.records and serving is not None and training == DECLARED:
+        because += ", by what was declared of its training"
+        if training_of(store, store.model(serving)).recipe.get("unknown_data"):
+            because += "; it also learned data that nobody named"
+    return NotLearned(because, len(found.records), serving, guarantee, training)
 
 
 def planned(why: NotLearned) -> dict[str, Any]:

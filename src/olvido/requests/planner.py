@@ -8,7 +8,7 @@ from typing import Any
 
 from olvido.errors import InputError, MissingNeed, Term
 from olvido.learners import Trained
-from olvido.ledger.facts import Guarantee
+from olvido.ledger.facts import Guarantee, Training
 from olvido.methods import METHODS, Cost, Split, predict
 from olvido.reporting.words import duration
 from olvido.schemas.plan import Chosen, Way
@@ -95,11 +95,15 @@ class Choice:
         order: methods with their options, in the order of attempts.
         because: the reason, in a sentence.
         most: the predicted cost of trying all of them, without audits; None where one is unknown.
+        training: whether the model's training is `witnessed` or `declared`; None: no model forgets.
+        lacking: why the audit cannot be made yet, and what to do; None where it can.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
     because: str
     most: Cost | None = None
+    training: Training | None = None
+    lacking: str | None = None
 
     @property
     def chosen(self) -> Chosen:
@@ -110,6 +114,8 @@ class Choice:
             because=self.because,
             most_seconds=None if most is None else most.seconds,
             most_share_of_retraining=None if most is None else most.retraining,
+            training=self.training,
+            lacking=self.lacking,
         )
 
 

@@ -22,7 +22,7 @@ from olvido.ledger.serving import publish as enter
 from olvido.methods import METHODS, Split
 from olvido.models import weights_digest
 from olvido.requests.certificate.answer import ANSWER, answer
-from olvido.requests.certificate.limits import LIMITS
+from olvido.requests.certificate.limits import limits_of
 from olvido.requests.handlers import RequestContext
 from olvido.requests.planner import Choice, Route
 from olvido.requests.rights.deadlines import DECISION
@@ -250,8 +250,14 @@ def document(
         "verdict": Verdict.PASS.value if published else Verdict.FAIL.value,
         "model": {"before": loaded.fact.id, "after": published.id if published else None},
         "digest": {"before": str(loaded.fact.digest), "after": published and str(published.digest)},
+        "training": loaded.fact.training,
         "never_trained": [
-            {"id": h.fact.id, "seed": h.fact.seed, "digest": weights_digest(h.trained.model)}
+            {
+                "id": h.fact.id,
+                "seed": h.fact.seed,
+                "digest": weights_digest(h.trained.model),
+                "training": h.fact.training,
+            }
             for h in never
         ],
         "records": {
@@ -263,5 +269,7 @@ def document(
         "plan": [route.way.to_dict() for route in found],
         "chosen": choice.chosen.to_dict(),
         "attempts": [attempt.to_dict() for attempt in tried],
-        "does_not_prove": list(LIMITS[METHODS.find(tried[-1].method).guarantee]),
+        "does_not_prove": list(
+            limits_of(METHODS.find(tried[-1].method).guarantee, loaded.fact.training)
+        ),
     }

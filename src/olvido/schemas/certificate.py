@@ -13,7 +13,7 @@ from olvido.artifacts import KINDS
 from olvido.schemas.audit import EvidenceNeed, Ground, OriginalStatus, Standing, Status, Verdict
 from olvido.schemas.base import Number, Part, Plain
 
-VERSION: Literal["urn:olvido:forgetting-certificate:v4"] = "urn:olvido:forgetting-certificate:v4"
+VERSION: Literal["urn:olvido:forgetting-certificate:v5"] = "urn:olvido:forgetting-certificate:v5"
 REST = "everything else"
 """Stands for the later steps of a request that is not closed."""
 
@@ -250,8 +250,13 @@ class MethodUsed(Part):
 
 
 class TrainingUsed(Part):
-    """The training of the model."""
+    """The training of the model.
 
+    Attributes:
+        basis: `witnessed`: Olvido saw it; `declared`: somebody says how it was.
+    """
+
+    basis: Literal["witnessed", "declared"]
     learner: Word
     seed: int
     recipe: Plain
@@ -338,5 +343,5 @@ class Certificate(Part):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: tuple[Subject, ...]
-    predicateType: Literal["urn:olvido:forgetting-certificate:v4"]
+    predicateType: Literal["urn:olvido:forgetting-certificate:v5"]
     predicate: Predicate

@@ -33,12 +33,17 @@ class Chosen(Part):
         because: the reason, in a sentence.
         most_seconds: predicted, if all of them have to be tried; None: unknown.
         most_share_of_retraining: likewise. Audits are in neither.
+        training: `witnessed` or `declared`: whether Olvido saw the training of the model, or
+            somebody said what it learned. None: no model has to forget.
+        lacking: why the audit cannot be made yet, and what to do. None: it can.
     """
 
     order: tuple[str, ...]
     because: str
     most_seconds: float | None = None
     most_share_of_retraining: float | None = None
+    training: Literal["witnessed", "declared"] | None = None
+    lacking: str | None = None
 
 
 class Group(Part):

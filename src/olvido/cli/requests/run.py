@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["commands"]
 
 _SHOWN = 20
+DECLARED_TRAINING = (
+    "The model's training is declared, not witnessed: Olvido takes somebody's word for what it "
+    "learned."
+)
 _Ids = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The id of one request, or several together.")
 ]
@@ -132,6 +136,8 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         document,
         *([table(columns, rows)] if rows else []),
         f"Chosen: {choice.because}.",
+        *([DECLARED_TRAINING] if choice.training == "declared" else []),
+        *([f"Not yet: {choice.lacking}."] if choice.lacking else []),
         *(f"{group.because}." for group in groups),
         *(
             f"{one} is not ready to go with it. {left.sentence}"
@@ -264,6 +270,7 @@ def report(
     terminal.emit(
         document,
         f"Request {identifier}: {document['verdict']}",
+        *([DECLARED_TRAINING] if document.get("training") == "declared" else []),
         *(f"{one['method']}: {concluded_as(one)}." for one in document["attempts"]),
         table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),

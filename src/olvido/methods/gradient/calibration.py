@@ -39,7 +39,7 @@ def holdout_losses(trained: Trained, records: Sequence[Example], task: Task) -> 
 
 def with_holdout_losses(trace: Trace, split: Split, task: Task) -> Trace:
     """A trace with the holdout records' losses, for the next forgetting."""
-    if trace.origin is None:
+    if trace.learner is None:
         return trace
     link = Edited.of(trace)
     found = {_content(r, task): split.holdout_losses[r.id] for r in split.holdout}
@@ -53,7 +53,7 @@ def remaining_trace(trace: Trace, split: Split) -> Trace:
     Raises:
         InputError: a record to be forgotten is not in the model's training log.
     """
-    if trace.origin is None:
+    if trace.learner is None:
         return trace
     return Edited.of(trace).without(example.id for example in split.forget)
 

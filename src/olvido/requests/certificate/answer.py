@@ -113,7 +113,7 @@ def answer(
     content = path.read_bytes()
     if read_document(path) != finite(dict(document)):
         raise StateError(f"the report {path} is not what was written: publish again")
-    attempt, training = document["attempts"][-1], _training(store, model)
+    attempt, training = document["attempts"][-1], training_of(store, model)
     before = store.model(model.parents[0])
     datasets, forgotten = _datasets(store, request, model, before)
     audit = attempt["audit"]
@@ -157,7 +157,7 @@ def answer(
 
 def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
     """The answer to a request for which a model was destroyed."""
-    training = _training(store, model)
+    training = training_of(store, model)
     return {
         "request": _request(request, [request.id]),
         "guarantee": Guarantee.DESTROYED.value,
@@ -257,7 +257,10 @@ def _other(store: Store, request: Request, done: Mapping[str, Any]) -> list[str]
             reasons.append(f"model {model.id} forgot fewer records of dataset {dataset['id']}")
         if dataset["root_before"] != str(store.dataset(dataset["id"]).root):
             reasons.append(f"dataset {dataset['id']} is another in the ledger")
-    if (done["method"]["seed"], done["training"]) != (model.seed, _taught(_training(store, model))):
+    if (done["method"]["seed"], done["training"]) != (
+        model.seed,
+        _taught(training_of(store, model)),
+    ):
         reasons.append(f"model {model.id} was trained otherwise, by the ledger")
     return reasons
 
@@ -286,7 +289,7 @@ def _taught(training: Model) -> dict[str, Any]:
     }
 
 
-def _training(store: Store, model: Model) -> Model:
+def training_of(store: Store, model: Model) -> Model:
     """The training that a model descends from: the model itself, unless forgetting made it."""
     while model.method is not None:
         model = store.model(model.parents[0])

@@ -18,12 +18,12 @@ from olvido.audits.types import AUDITS, EvidenceNeed, Level
 from olvido.audits.verdict import FALSE_ALARMS
 from olvido.errors import InputError
 from olvido.ledger.digests import merkle_root
-from olvido.ledger.facts import Exit, Guarantee, RequestKind
+from olvido.ledger.facts import DECLARED, Exit, Guarantee, RequestKind
 from olvido.methods import METHODS, REGULARISERS
 from olvido.methods.guarantee import MEANING
 from olvido.methods.influence import INVERSES
 from olvido.requests.certificate.answer import DESTROY, EXITS, OPEN, unseen
-from olvido.requests.certificate.limits import LIMITS, LONGEST
+from olvido.requests.certificate.limits import LONGEST, limits_of
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.closure.places import UNDECIDED
 from olvido.schemas.certificate import Core
@@ -157,8 +157,13 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
     guarantee = Guarantee(claimed)
     if core["guarantee"]["meaning"] != MEANING[guarantee]:
         yield f"it says of {claimed} more or else than it means: {MEANING[guarantee]}"
-    if core["not_proven"] != list(LIMITS[guarantee]):
+    training = core["training"]
+    if core["not_proven"] != list(limits_of(guarantee, training["basis"])):
         yield f"it does not say what {claimed} leaves unproven"
+    if (training["basis"] == DECLARED) != (training["learner"] == DECLARED):
+        yield "its training is declared by its learner and witnessed by its basis, or the other way"
+    if training["basis"] == DECLARED and guarantee in (Guarantee.EXACT, Guarantee.CERTIFIED):
+        yield f"nobody witnessed the training, so that no forgetting of it can be {claimed}"
     if core["request"]["kind"] not in [kind for kind in RequestKind if kind.forgets]:
         yield f"{core['request']['kind']!r} is no kind of request"
     known = {name: kind.guarantee for name, kind in METHODS.items()}

@@ -9,13 +9,13 @@ from typing import Any
 from olvido.artifact_shapes import owned
 from olvido.errors import StateError
 from olvido.files import read_document, write_document
-from olvido.ledger.facts import Guarantee, Request, RequestStatus
+from olvido.ledger.facts import DECLARED, WITNESSED, Guarantee, Request, RequestStatus
 from olvido.ledger.signing import SigningKey
 from olvido.methods.guarantee import MEANING
 from olvido.requests.certificate.answer import answered, closure_of, report_of
 from olvido.requests.certificate.check import KIND, check, detail_of, seal, statement_of
 from olvido.requests.certificate.claims import overclaims, utility
-from olvido.requests.certificate.limits import LIMITS
+from olvido.requests.certificate.limits import limits_of
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting
 from olvido.requests.not_learned import concluded
@@ -178,6 +178,7 @@ def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
         )
     done, entry = answered(context.store, request)
     guarantee, audit = Guarantee(done["guarantee"]), None
+    basis = DECLARED if done["training"]["learner"] == DECLARED else WITNESSED
     if guarantee is Guarantee.DESTROYED:
         _require_gone(context, request)
     else:
@@ -187,10 +188,11 @@ def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
         **done,
         "request": {**done["request"], "answered": entry.at.isoformat()},
         "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
+        "training": {"basis": basis, **done["training"]},
         "audit": audit,
         "utility": utility(audit),
         "closure": closure_of(context.store, request),
-        "not_proven": list(LIMITS[guarantee]),
+        "not_proven": list(limits_of(guarantee, basis)),
     }
 
 

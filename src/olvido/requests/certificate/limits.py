@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from olvido.errors import InputError
-from olvido.ledger.facts import Guarantee
+from olvido.ledger.facts import DECLARED, Guarantee
 from olvido.schemas.certificate import SENTENCE
 
 LONGEST = timedelta(days=3660)
@@ -64,3 +64,19 @@ LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
     ),
 }
 """The sentences of what is not proven, for each guarantee."""
+
+DECLARED_LIMIT = (
+    "that the model learned what was declared, and no more: nobody witnessed its training"
+)
+"""The further sentence for a model whose training is declared."""
+
+
+def limits_of(guarantee: Guarantee, training: str) -> tuple[str, ...]:
+    """What is not proven of a forgetting, by its guarantee and by what is known of the training.
+
+    Args:
+        guarantee: of the forgetting.
+        training: `witnessed` or `declared`.
+    """
+    further = (DECLARED_LIMIT,) if training == DECLARED else ()
+    return (*further, *LIMITS[guarantee])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from olvido.errors import InputError, UnknownName
-from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
+from olvido.ledger.facts import DECLARED, Guarantee, RequestKind, RequestStatus
 
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
 """The kinds of letters."""
@@ -79,7 +79,8 @@ class LetterLanguage:
         name: its name for itself.
         dated: the format of a day, with {day}, {month} and {year}; `months` from January on.
         asked: what was asked for, by kind of request.
-        guarantee: what was done to the model, by guarantee; `not-learned` where nothing had to be.
+        guarantee: what was done to the model, by guarantee; `not-learned` where nothing had to be,
+            `declared` is added where it was trained elsewhere.
         recourse: where the person may turn, by name of law: the law's own recourse in this
             language. A law without one is quoted as its file has it.
         laws: names of laws; one that is missing keeps its title.
@@ -131,7 +132,7 @@ class LetterLanguage:
             raise InputError(f"{path}: {wrong[0]!r} is missing or has no place in a language")
         for table, needed in (
             ("asked", [kind.value for kind in RequestKind]),
-            ("guarantee", [*(guarantee.value for guarantee in Guarantee), NOT_LEARNED]),
+            ("guarantee", [*(guarantee.value for guarantee in Guarantee), NOT_LEARNED, DECLARED]),
             ("page", PAGE),
             ("states", _STATES),
             ("access", ACCESS),

@@ -14,7 +14,7 @@ import jinja2
 from olvido.errors import Action, InputError, ParameterName, StateError, UnknownName, Words
 from olvido.files import read_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
+from olvido.ledger.facts import DECLARED, Exit, Guarantee, Request, RequestStatus
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.answer import ANSWER, UNSEEN, closure_of
 from olvido.requests.guidance import exported
@@ -294,17 +294,23 @@ def _answered(
     if checked.statement is None or not checked.holds:
         raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
     predicate = checked.statement["predicate"]
-    claimed = Guarantee(predicate["guarantee"]["class"])
+    claimed, training = Guarantee(predicate["guarantee"]["class"]), predicate["training"]["basis"]
     suppressed = claimed is Guarantee.SUPPRESSED
     items = _rest(request, kind, predicate["closure"], words, suppressed=suppressed)
     answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), context.settings)
     return {
         "answered": words.day(answered),
-        "guarantee": words.guarantee[claimed.value],
+        "guarantee": _done(words, claimed.value, training),
         "items": items,
         "found": True,
         "certificate": found[-1].name,
     }
+
+
+def _done(words: LetterLanguage, claimed: str, training: str | None) -> str:
+    """What was done to the model; of one that was trained elsewhere, that this is declared."""
+    further = [words.guarantee[DECLARED]] if training == DECLARED else []
+    return " ".join([words.guarantee[claimed], *further])
 
 
 def _not_learned(
@@ -318,7 +324,7 @@ def _not_learned(
     items = _rest(request, kind, closure_of(context.store, request), words)
     return {
         "answered": words.day(_local(why["at"], context.settings)),
-        "guarantee": words.guarantee[why["guarantee"] or NOT_LEARNED],
+        "guarantee": _done(words, why["guarantee"] or NOT_LEARNED, why.get("training")),
         "items": items,
         "found": why["records"] > 0,
         "certificate": None,

@@ -1,0 +1,220 @@
+"""What lies beside the weights of a model trained elsewhere, and whether it can be entered.
+
+Whatever is read here was said by whoever trained the model: it is declared. Pickles are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from olvido.errors import InputError
+from olvido.models.base import HUB_ID
+from olvido.models.folder import require_own
+
+CONFIG, ADAPTER, STATE, CARD = (
+    "config.json",
+    "adapter_config.json",
+    "trainer_state.json",
+    "README.md",
+)
+PICKLES = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""What a Trainer leaves as pickles: reading one can run code."""
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model"),
+    *("vocab.json", "vocab.txt"),
+)
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+"""Ends of the names of architectures that go on with a text."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model's folder says of its training.
+
+    Attributes:
+        said: values by name: `base`, `steps`, `epochs`, `batch_size`, `peak_lr`, `final_loss`,
+            `licence`, `datasets`, `kind`.
+        by: the file that says each.
+        unread: files that were left alone, since reading them can run code.
+    """
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+    by: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+def local(name: str | Path) -> Path:
+    """The folder of a model that is to be entered; a hub's snapshot is fetched, without pickles.
+
+    Raises:
+        InputError: there is no such folder, or the hub cannot be reached.
+    """
+    text = str(name)
+    if Path(text).is_dir():
+        return Path(text)
+    if not HUB_ID.fullmatch(text) or Path(text).parent.is_dir():
+        raise InputError(f"there is no folder {text!r}: give a model's folder, or a hub id")
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(text, allow_patterns=["*.json", "*.safetensors", "*.model",
+                                  "*.txt", "*.jinja", "*.py", CARD])  # fmt: skip
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{text!r} cannot be had from the hub ({reason}): download it, and give its folder"
+        ) from error
+    return Path(found)
+
+
+def require_enterable(folder: Path, *, code: bool = False) -> None:
+    """Refuse a folder that holds no causal language model in one piece; no weights are read.
+
+    Args:
+        folder: in Hugging Face format.
+        code: whether its own code may run.
+
+    Raises:
+        InputError: what is missing, or what kind of model it is and why that one is refused.
+    """
+    require_own(folder, code=code)
+    if (folder / ADAPTER).is_file():
+        raise InputError(
+            f"{folder} is a PEFT adapter ({ADAPTER}), and adapters cannot be entered yet: merge it "
+            "into its base (PeftModel.merge_and_unload), save that with its tokenizer, and enter "
+            "the result"
+        )
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} has no {CONFIG}: give a folder that save_pretrained wrote")
+    config = _read(folder / CONFIG)
+    _require_causal(config, code=code)
+    _require_weights(folder)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise InputError(
+            f"{folder} holds no tokenizer, and without it no record can be put to the model: save "
+            "the tokenizer that it was trained with into the same folder"
+        )
+
+
+def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    named = [str(one) for one in config.get("architectures") or ()]
+    shown = f"{', '.join(named) or 'a model'} of kind {kind!r}"
+    only = "only language models can be entered so far"
+    if config.get("is_encoder_decoder"):
+        raise InputError(
+            f"{shown} is an encoder with a decoder, which reads a question whole and does not go "
+            f"on with a text: {only}, those that continue a text token by token"
+        )
+    known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or ("auto_map" in config and code)
+    if named and not any(one.endswith(CAUSAL) for one in named):
+        known = False
+    if not known:
+        raise InputError(
+            f"{shown} does not go on with a text (an encoder, or a classifier): {only}. What such "
+            "a model computes can be taught to a head that forgets (see 'Heads on frozen "
+            "features')"
+        )
+    if "auto_map" not in config and getattr(
+        AutoConfig.for_model(str(kind)), "is_encoder_decoder", False
+    ):
+        raise InputError(f"{shown} is an encoder with a decoder: {only}")
+
+
+def _require_weights(folder: Path) -> None:
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        named = {str(one) for one in _read(index).get("weight_map", {}).values()}
+        if absent := sorted(one for one in named if not (folder / one).is_file()):
+            raise InputError(
+                f"{index} names {len(named)} files of weights, and {len(absent)} are missing "
+                f"(first: {absent[0]}): copy them into the folder"
+            )
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{folder} holds no weights (*.safetensors): save the model with save_pretrained"
+        )
+
+
+def require_fitting(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer whose ids the model has no embedding for.
+
+    Raises:
+        InputError: the largest id, and the rows there are.
+    """
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    # A pad token that was added to the tokenizer alone is never put to the model.
+    ids = [i for token, i in tokenizer.get_vocab().items() if token != tokenizer.pad_token]
+    if not ids or max(ids) >= rows:
+        raise InputError(
+            f"the tokenizer in {folder} does not fit its model: it has ids up to "
+            f"{max(ids, default='none')}, and the model has embeddings for {rows} tokens. Put "
+            "the tokenizer there that the model was trained with"
+        )
+
+
+def found_in(folder: Path) -> Found:
+    """What a model's folder says of itself. Raises InputError where a file of it is damaged."""
+    config, state = _read(folder / CONFIG), _read(folder / STATE)
+    said: dict[str, Any] = {}
+    by: dict[str, str] = {}
+
+    def say(name: str, value: Any, file: str) -> None:
+        if value not in (None, "", [], ()) and name not in said:
+            said[name], by[name] = value, file
+
+    say("kind", config.get("model_type"), CONFIG)
+    say("steps", _number(state.get("global_step")), STATE)
+    say("epochs", _number(state.get("epoch")), STATE)
+    say("batch_size", _number(state.get("train_batch_size")), STATE)
+    history = [one for one in state.get("log_history") or () if isinstance(one, dict)]
+    rates = [_number(one.get("learning_rate")) for one in history]
+    losses = [_number(one.get("loss")) for one in history]
+    say("peak_lr", max((rate for rate in rates if rate is not None), default=None), STATE)
+    say("final_loss", next((loss for loss in losses[::-1] if loss is not None), None), STATE)
+    card = _card(folder / CARD)
+    say("base", _text(card.get("base_model")), CARD)
+    say("licence", _text(card.get("license")), CARD)
+    say("datasets", _text(card.get("datasets")), CARD)
+    unread = tuple(name for name in PICKLES if (folder / name).is_file())
+    return Found(said, by, unread)
+
+
+def _card(path: Path) -> Mapping[str, Any]:
+    """The front matter of a model card; empty where there is none, or it is no YAML."""
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        return dict(metadata_load(path) or {}) if path.is_file() else {}
+    except Exception:  # noqa: BLE001 - the hub's reader of YAML lets its errors through
+        return {}
+
+
+def _text(value: Any) -> str | None:
+    """One name, or several joined."""
+    several = value if isinstance(value, list) else [value]
+    return ", ".join(str(one) for one in several if isinstance(one, str)) or None
+
+
+def _number(value: Any) -> float | int | None:
+    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if real else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON ({error}): restore it") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is no JSON object: restore it")
+    return found

@@ -1,0 +1,111 @@
+"""Models trained outside of Olvido: plain transformers, and nothing of ours but a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    DataCollatorForSeq2Seq,
+    Gemma3TextConfig,
+    GPT2Config,
+    PretrainedConfig,
+    Qwen3Config,
+    Trainer,
+    TrainingArguments,
+)
+
+WIDTH, LAYERS, HEADS = 64, 2, 2
+
+
+def config_of(kind: str, vocabulary: int, **further: Any) -> PretrainedConfig:
+    """A tiny configuration of an architecture."""
+    if kind == "gpt2":
+        return GPT2Config(
+            vocab_size=vocabulary,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            n_positions=128,
+            bos_token_id=0,
+            eos_token_id=0,
+            attn_pdrop=0.0,
+            embd_pdrop=0.0,
+            resid_pdrop=0.0,
+            **further,
+        )
+    common = {
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": 1,
+        "head_dim": WIDTH // HEADS,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        **further,
+    }
+    return {"qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}[kind](**common)
+
+
+def begin(folder: Path, kind: str, tokenizer: Any, *, seed: int = 0) -> Path:
+    """Write a model of random weights: what a training begins with."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config_of(kind, len(tokenizer)))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def train_outside(
+    base: Path,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    tokenizer: Any,
+    *,
+    epochs: int,
+    lr: float = 3e-3,
+    seed: int = 0,
+) -> Path:
+    """Train as anybody would with transformers' Trainer, and write what it leaves."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=16,
+        learning_rate=lr,
+        lr_scheduler_type="cosine",
+        warmup_steps=10,
+        logging_steps=50,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=seed,
+    )
+    trainer = Trainer(
+        model,
+        arguments,
+        train_dataset=[_encoded(row, tokenizer) for row in rows],
+        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+    )
+    trainer.train()
+    trainer.save_model(str(folder))
+    trainer.save_state()
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _encoded(row: Mapping[str, Any], tokenizer: Any) -> dict[str, list[int]]:
+    prompt = tokenizer(row["prompt"], add_special_tokens=False).input_ids
+    answer = tokenizer(" " + row["completion"], add_special_tokens=False).input_ids
+    answer = [*answer, tokenizer.eos_token_id]
+    return {
+        "input_ids": prompt + answer,
+        "attention_mask": [1] * len(prompt + answer),
+        "labels": [-100] * len(prompt) + answer,
+    }

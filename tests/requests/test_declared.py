@@ -1,0 +1,559 @@
+"""Models that were trained outside: entered, asked to forget, audited, certified, and honest."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.outside import begin, train_outside
+from tests.sharing import Shared
+from transformers import AutoTokenizer
+
+from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
+from olvido.demo.residents import Town, make_town
+from olvido.entering import CALL, Entered
+from olvido.errors import InputError, MissingNeed, StateError, UnknownName
+from olvido.files import read_document
+from olvido.learners import LEARNERS, Declared, Edited, Recipe
+from olvido.learners.base import learner_of
+from olvido.ledger.facts import DECLARED, WITNESSED, Guarantee, RequestKind
+from olvido.ledger.identity import Key
+from olvido.ledger.model_documents import model_card
+from olvido.ledger.openlineage import openlineage
+from olvido.ledger.serving import in_brief
+from olvido.ledger.signing import public_file
+from olvido.ledger.store import Store
+from olvido.methods import METHODS, forget
+from olvido.models.tiny import tiny_tokenizer
+from olvido.requests import answer, plan, receive, run
+from olvido.requests.attempts import lacking_references, never_trained
+from olvido.requests.certificate import check
+from olvido.requests.certificate.limits import DECLARED_LIMIT
+from olvido.requests.handlers import approve
+from olvido.requests.not_learned import not_learned, plan_destruction
+from olvido.requests.rights.language import languages
+from olvido.requests.rights.letter import letter
+from olvido.schemas.options import RunOptions
+from olvido.settings import Settings
+from olvido.workspace import SERVING, Workspace
+
+EPOCHS = 60
+RECIPE = Recipe(epochs=EPOCHS, batch_size=16, lr=3e-3)
+HOW = RunOptions(
+    method="npo", options={"epochs": 60}, references=3, holdout="outsiders", general="city"
+)
+CITY = ("city market", "city landmark")
+VERIFIER = Path(__file__).parents[2] / "docs" / "verify_certificate.py"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What somebody trained outside: a base, a model, and a model without the data subject."""
+
+    folder: Path
+    town: Town
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "base"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def without(self) -> Path:
+        return self.folder / "without"
+
+    def leaving(self) -> list[str]:
+        return [row["id"] for row in self.town.rows_of(self.town.data_subject)]
+
+
+def _town() -> Town:
+    return make_town(seed=0, residents=12, outsiders=12, wordings=3)
+
+
+def _people(town: Town) -> list[dict[str, Any]]:
+    return [row for row in town.rows() if "subject" in row]
+
+
+def _make(folder: Path, kind: str) -> None:
+    town, tokenizer = _town(), tiny_tokenizer()
+    begin(folder / "base", kind, tokenizer)
+    train_outside(folder / "base", folder / "model", _people(town), tokenizer, epochs=EPOCHS)
+
+
+def _make_without(folder: Path, outside: Outside) -> None:
+    gone = set(outside.leaving())
+    rows = [row for row in _people(outside.town) if row["id"] not in gone]
+    train_outside(outside.base, folder / "without", rows, tiny_tokenizer(), epochs=10, seed=1)
+
+
+@pytest.fixture(scope="session")
+def outside(shared: Shared) -> Outside:
+    """A GPT-2 that somebody trained; nobody may change it."""
+    return Outside(shared.folder(lambda folder: _make(folder, "gpt2")), _town())
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Shared, outside: Outside) -> Path:
+    """A GPT-2 that somebody trained without the data subject."""
+    return shared.folder(lambda folder: _make_without(folder, outside)) / "without"
+
+
+@pytest.fixture(scope="session")
+def second() -> ModuleType:
+    """The verifier that shares no code with Olvido."""
+    spec = importlib.util.spec_from_file_location("verify_certificate", VERIFIER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def workspace_in(folder: Path, town: Town) -> Iterator[Workspace]:
+    """A new workspace with the town's data and no model."""
+    settings = Settings.load(folder, environment={})
+    Store.create(settings.ledger, key=Key.create(settings.key)).close()
+    sets = {
+        "people": _people(town),
+        "city": [row for row in town.rows() if row["topic"] in CITY],
+        "outsiders": [row for person in town.outsiders for row in town.rows_of(person)],
+    }
+    with Workspace(settings) as workspace:
+        for name, rows in sets.items():
+            import_rows(workspace.store, settings.data, rows, name=name)
+        yield workspace
+
+
+@pytest.fixture
+def place(tmp_path: Path, outside: Outside) -> Iterator[Workspace]:
+    with workspace_in(tmp_path / "workspace", outside.town) as workspace:
+        yield workspace
+
+
+def entered(workspace: Workspace, outside: Outside, **further: Any) -> Entered:
+    """The model with all that can be declared of it; it serves."""
+    given = {"base": str(outside.base), "recipe": RECIPE, **further}
+    made = workspace.enter(outside.model, learned=["people"], **given)
+    workspace.serve(made.model.id)
+    return made
+
+
+def test_what_is_declared_and_what_was_seen_are_told_apart(
+    place: Workspace, outside: Outside
+) -> None:
+    made = entered(place, outside)
+    by_name = {one.what: one for one in made.statements}
+    assert {by_name[n].basis for n in ("data", "base", "epochs", "lr", "steps")} == {DECLARED}
+    assert by_name["steps"].by == "trainer_state.json"
+    assert {by_name[n].basis for n in ("weights", "kind", "weights of the base")} == {WITNESSED}
+    assert made.warning is None
+    assert made.exchange is not None
+    assert made.exchange.exchanged > made.exchange.own + 1
+    assert any("training_args.bin" in line for line in made.unknown)
+    fact = place.store.model(SERVING)
+    assert (fact.learner, fact.training, DECLARED in LEARNERS) == (DECLARED, DECLARED, False)
+    assert fact.recipe["declared"]["data"] == CALL
+    (shown,) = in_brief(place.store, [fact])
+    assert (shown["training"], shown["data"][0]["name"]) == (DECLARED, "people")
+    assert "declared, not witnessed" in model_card(place.store, fact)
+    jobs = [e["job"]["name"] for e in openlineage(place.store, [place.store.dataset("people")])]
+    assert "models add" in jobs
+    assert place.store.verify_log().sound
+
+
+def test_what_nobody_said_is_listed(place: Workspace, outside: Outside, tmp_path: Path) -> None:
+    copied = shutil.copytree(outside.model, tmp_path / "model")
+    card = "---\nbase_model: somebody/base\nlicense: mit\ndatasets: [a/b]\n---\n# A model\n"
+    (copied / "README.md").write_text(card)
+    made = place.enter(copied, learned=["people"], unknown_data=True)
+    by_name = {one.what: one for one in made.statements}
+    assert (by_name["base"].value, by_name["base"].by) == ("somebody/base", "README.md")
+    assert by_name["licence"].value == "mit"
+    assert [line.partition(" ")[0] for line in made.unknown][:2] == ["base", "recipe"]
+    assert any(line.startswith("data in part") for line in made.unknown)
+    assert made.model.recipe["unknown_data"] is True
+    assert "further data" in model_card(place.store, made.model)
+    assert place.load(made.model.id).trained.trace.origin is None
+    loaded = place.load(made.model.id)
+    assert lacking_references(place, loaded, outside.leaving(), count=1) is not None
+
+
+def test_the_trace_is_read_again_and_chains(place: Workspace, outside: Outside) -> None:
+    entered(place, outside)
+    loaded = place.load(SERVING)
+    trace = loaded.trained.trace
+    assert isinstance(trace, Declared)
+    assert set(trace.present) == {row["id"] for row in _people(outside.town)}
+    assert trace.taught == set(trace.present)
+    assert trace.origin is not None
+    trace.origin.module()
+    gone = outside.leaving()
+    assert list(trace.hit(gone).values()) == [tuple(gone)]
+    with pytest.raises(InputError, match="not among those"):
+        trace.hit(["somebody else"])
+    with pytest.raises(InputError, match="trained elsewhere"):
+        trace.again(gone)
+    with pytest.raises(InputError, match="trained elsewhere"):
+        learner_of(trace)
+    chained = Edited.of(trace).without(gone)
+    assert set(chained.present) == set(trace.present) - set(gone)
+    assert chained.learner == DECLARED
+
+
+def test_a_model_that_learned_nothing_of_it_is_entered_with_a_warning(
+    place: Workspace, outside: Outside
+) -> None:
+    made = place.enter(outside.base, learned=["people"])
+    assert made.warning is not None
+    assert "'people'" in made.warning
+    assert place.store.model(made.model.id).id == made.model.id
+
+
+def test_a_plan_offers_what_applies_and_says_why_the_rest_does_not(
+    place: Workspace, outside: Outside
+) -> None:
+    entered(place, outside)
+    request = receive(place, outside.town.data_subject.name, law="gdpr")
+    found, choice = plan(place, request.id, how=RunOptions(holdout="outsiders"))
+    refused = {route.method: route.refusal for route in found if route.refusal}
+    exact = {name for name in METHODS.built_in if METHODS[name].guarantee is Guarantee.EXACT}
+    assert exact == refused.keys()
+    assert all("this model was trained elsewhere" in str(why) for why in refused.values())
+    assert (choice.chosen.training, choice.chosen.lacking) == (DECLARED, None)
+
+
+def both(envelope: dict[str, Any], workspace: Workspace, second: ModuleType) -> list[str]:
+    """Reasons of both verifiers not to believe a certificate."""
+    key = workspace.store.signer(workspace.settings.signing_key)
+    pem = public_file(workspace.settings.signing_key).read_bytes()
+    return [*check(envelope, key.public).reasons, *second.check(envelope, pem)]
+
+
+@pytest.mark.slow(but=["gpt2"])
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3", "gemma3"])
+def test_it_is_forgotten_audited_and_certified(
+    shared: Shared, tmp_path: Path, second: ModuleType, kind: str
+) -> None:
+    outside = Outside(shared.folder(lambda folder: _make(folder, kind), kind), _town())
+    with workspace_in(tmp_path / "workspace", outside.town) as place:
+        before = entered(place, outside).model
+        request = receive(place, outside.town.data_subject.name, law="gdpr")
+        done = run(place, request.id, how=HOW)
+        assert {one.fact.training for one in done.references} == {WITNESSED}
+        assert done.document["training"] == DECLARED
+        assert DECLARED_LIMIT in done.document["does_not_prove"]
+        (attempt,) = done.attempts
+        assert attempt.report is not None
+        assert {one.standing.value for one in attempt.report.references} == {"witnessed"}
+        if kind == "gpt2":
+            assert attempt.passed
+        if not attempt.passed:
+            assert done.published is None
+            assert attempt.failure or attempt.report.reasons
+            return
+        assert done.published is not None
+        assert done.published.training == DECLARED
+        after = place.load(done.published.id).trained.trace
+        assert set(after.present).isdisjoint(outside.leaving())
+        assert place.store.aliases()[SERVING] == done.published.id != before.id
+        (certificate,) = done.certificates
+        envelope = read_document(certificate)
+        assert both(envelope, place, second) == []
+        statement = check(envelope, place.store.signer(place.settings.signing_key).public).statement
+        assert statement is not None
+        predicate = statement["predicate"]
+        assert predicate["training"]["basis"] == DECLARED
+        assert predicate["guarantee"]["class"] == "empirical"
+        assert DECLARED_LIMIT in predicate["not_proven"]
+        assert "/" not in json.dumps(predicate["training"])
+        for code, words in languages().items():
+            text = letter(place, request.id, "partly-done", language=code).flowing
+            assert words.guarantee[DECLARED] in text
+        _forget_again(place, outside)
+
+
+def _forget_again(place: Workspace, outside: Outside) -> None:
+    """The result forgets a second person: planned, and made to by a method."""
+    other = outside.town.residents[1]
+    request = receive(place, other.name, law="gdpr")
+    _, choice = plan(place, request.id, how=HOW)
+    assert choice.order
+    loaded = place.load(SERVING)
+    gone = {row["id"] for row in outside.town.rows_of(other)}
+    rows = place.rows(place.store.dataset("people"))
+    outcome = forget(
+        loaded.trained,
+        forget=[row for row in rows if row.id in gone],
+        retain=[row for row in rows if row.id not in gone],
+        task=loaded.task,
+        method="npo",
+        epochs=2,
+    )
+    assert set(outcome.trace.present).isdisjoint({*gone, *outside.leaving()})
+    assert outcome.trace.learner == DECLARED
+
+
+@pytest.mark.slow
+def test_references_are_trained_once_and_witnessed(place: Workspace, outside: Outside) -> None:
+    entered(place, outside, recipe=Recipe(epochs=1, batch_size=16, lr=3e-3))
+    loaded, stages = place.load(SERVING), list[str]()
+    for _ in range(2):
+        found = never_trained(place, loaded, outside.leaving(), count=2, stage=stages.append)
+    assert len(stages) == 2
+    for one in found:
+        assert (one.fact.learner, one.fact.training) == ("monolith", WITNESSED)
+        assert set(one.trained.trace.taught).isdisjoint(outside.leaving())
+
+
+def test_references_can_be_entered_where_nobody_can_train_them(
+    place: Workspace, outside: Outside, reference: Path
+) -> None:
+    entered(place, outside, base=None, recipe=None)
+    request = receive(place, outside.town.data_subject.name, law="gdpr")
+    how = HOW.but(references=1)
+    before = place.store.request(request.id).status
+    assert plan(place, request.id, how=how)[1].lacking is not None
+    with pytest.raises(MissingNeed) as error:
+        run(place, request.id, how=how)
+    for way in ("--base", "--recipe", "--without"):
+        assert way in str(error.value)
+    assert before != "running"
+    assert place.store.request(request.id).status == "planned"
+    other = outside.town.residents[1]
+    rows = {"other": [row["id"] for row in outside.town.rows_of(other)]}
+    place.enter(reference, learned=["people"], exclude=rows["other"])
+    assert plan(place, request.id, how=how)[1].lacking is not None, "it lacks others' records"
+
+
+def test_entered_references_are_found_and_not_called_witnessed(
+    place: Workspace, outside: Outside, reference: Path
+) -> None:
+    from olvido.audits.scoring import ScoredModel
+
+    entered(place, outside, base=None, recipe=None)
+    made = place.enter(
+        reference, learned=["people"], exclude=outside.leaving(), base=str(outside.base)
+    )
+    loaded = place.load(SERVING)
+    assert lacking_references(place, loaded, outside.leaving(), count=1) is None
+    (found,) = never_trained(place, loaded, outside.leaving(), count=1, stage=lambda _: None)
+    assert found.fact.id == made.model.id
+    assert set(found.trained.trace.present).isdisjoint(outside.leaving())
+    assert found.trained.trace.origin is not None
+    assert ScoredModel.of(found.trained, found.task).taught is None
+    assert "there are 1" in str(lacking_references(place, loaded, outside.leaving(), count=2))
+
+
+def test_it_can_be_destroyed(place: Workspace, outside: Outside, second: ModuleType) -> None:
+    made = entered(place, outside).model
+    request = place.store.add_request(
+        RequestKind.DESTROY, scope={"model": made.id}, law="gdpr", detail={}
+    )
+    plan_destruction(place, request.id)
+    for name in ("Marta", "Joan"):
+        Accounts.of(place.settings).new("privacy", name)
+        approve(place, request.id, by=name)
+    done = answer(place, request.id)
+    assert not (place.settings.models / made.path).exists()
+    envelope = read_document(done.certificate)  # type: ignore[union-attr]
+    assert both(envelope, place, second) == []
+
+
+def test_not_having_learned_is_said_to_be_declared_too(place: Workspace, outside: Outside) -> None:
+    entered(place, outside, unknown_data=True)
+    request = receive(place, outside.town.outsiders[0].name, law="gdpr")
+    why = not_learned(place.store, request)
+    assert why is not None
+    assert "declared" in why.because
+    assert "nobody named" in why.because
+    answer(place, request.id)
+    text = letter(place, request.id, "partly-done").flowing
+    assert languages()["en"].guarantee[DECLARED] in text
+
+
+def test_weights_that_hold_what_was_to_be_forgotten_are_refused(
+    place: Workspace, outside: Outside
+) -> None:
+    dataset = place.store.dataset("people")
+    place.store.tombstone(outside.leaving(), "erasure", dataset=dataset.id)
+    _refused(place, StateError, "to be forgotten", outside.model, learned=["people"])
+    made = place.enter(outside.model, learned=["people"], exclude=outside.leaving())
+    (use,) = place.store.uses(made.model.id)
+    assert use.excluded == set(outside.leaving())
+
+
+def _tokenizer_of_others(folder: Path) -> None:
+    larger = AutoTokenizer.from_pretrained(folder)
+    larger.add_tokens([f"word-{i}" for i in range(40)])
+    larger.save_pretrained(folder)
+
+
+def _no_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def _no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "training_args.bin").unlink()
+
+
+def _lost_shard(folder: Path) -> None:
+    files = ["model-00001-of-00002.safetensors", "model-00002.safetensors"]
+    (folder / "model.safetensors").rename(folder / files[0])
+    index = {"weight_map": dict(zip("ab", files, strict=True))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _config(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def _adapter(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x/y"}))
+
+
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "ids beyond the embedding": (_tokenizer_of_others, "embeddings for 848"),
+    "no tokenizer": (_no_tokenizer, "holds no tokenizer"),
+    "a shard is missing": (_lost_shard, "model-00002.safetensors"),
+    "weights as a pickle": (lambda folder: (folder / "model.safetensors").unlink(), "pickle"),
+    "no weights": (_no_weights, "no weights"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    "code of its own": (_config(auto_map={"AutoModel": "x.Y"}), "trusted"),
+    "T5": (
+        _config(
+            model_type="t5", architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True
+        ),
+        "encoder with a decoder",
+    ),
+    "an encoder": (
+        _config(model_type="bert", architectures=["BertForMaskedLM"]),
+        "only language models can be entered so far",
+    ),
+    "a classifier": (
+        _config(architectures=["GPT2ForSequenceClassification"]),
+        "only language models can be entered so far",
+    ),
+    "damaged JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+    "an adapter": (_adapter, "adapter"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_folder_that_cannot_be_entered_changes_nothing(
+    place: Workspace, outside: Outside, tmp_path: Path, name: str
+) -> None:
+    spoil, words = BAD[name]
+    folder = shutil.copytree(outside.model, tmp_path / "model")
+    spoil(folder)
+    _refused(place, InputError, words, folder, learned=["people"])
+
+
+def _files(workspace: Workspace) -> dict[Path, bytes]:
+    folder = workspace.settings.workspace
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _refused(
+    place: Workspace, error: type[Exception], words: str, folder: str | Path, **given: Any
+) -> None:
+    before, events = _files(place), len(place.store.events())
+    with pytest.raises(error, match=words):
+        place.enter(folder, **given)
+    assert place.store.models() == ()
+    assert len(place.store.events()) == events
+    assert _files(place) == before
+
+
+def test_what_is_declared_wrongly_changes_nothing(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "wrong.json").write_text('{"epochz": 3}')
+    (tmp_path / "kind.json").write_text('{"lr": "fast"}')
+    (tmp_path / "empty.json").write_text("{}")
+    other = begin(tmp_path / "other", "qwen3", tiny_tokenizer())
+    for error, words, given in (
+        (InputError, "not said", {"learned": []}),
+        (UnknownName, "nobody", {"learned": ["nobody"]}),
+        (UnknownName, "leave out", {"exclude": ["nobody/1"]}),
+        (InputError, "no record", {"exclude": [r["id"] for r in _people(outside.town)]}),
+        (InputError, "list.json", {"recipe": tmp_path / "list.json"}),
+        (UnknownName, "epochz", {"recipe": tmp_path / "wrong.json"}),
+        (InputError, "kind.json", {"recipe": tmp_path / "kind.json"}),
+        (InputError, "empty", {"recipe": tmp_path / "empty.json"}),
+        (InputError, "no file", {"recipe": tmp_path / "none.json"}),
+        (InputError, "not the base", {"base": str(other)}),
+        (UnknownName, "nowhere", {"base": "nowhere"}),
+    ):
+        given = {"learned": ["people"], **given}
+        _refused(place, error, words, outside.model, **given)
+    _refused(place, InputError, "no folder", tmp_path / "nothing", learned=["people"])
+
+
+def test_a_model_of_the_workspace_itself_is_not_entered_again(
+    place: Workspace, outside: Outside
+) -> None:
+    made = entered(place, outside).model
+    again = entered(place, outside).model
+    assert again.id == made.id, "the same declaration changes nothing"
+    with pytest.raises(InputError, match="own models"):
+        place.enter(place.settings.models / made.path, learned=["people"])
+    assert len(place.store.models()) == 1
+
+
+def test_a_base_that_holds_what_was_to_be_forgotten_is_refused(
+    place: Workspace, outside: Outside
+) -> None:
+    made = entered(place, outside).model
+    dataset = place.store.dataset("people")
+    place.store.tombstone(outside.leaving(), "erasure", dataset=dataset.id)
+    with pytest.raises(StateError, match="begin with a model"):
+        place.enter(outside.model, learned=["city"], base=made.id)
+
+
+@pytest.mark.slow
+def test_a_state_space_model_is_entered_and_forgets(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, state_size=4
+    )
+    MambaForCausalLM(config).save_pretrained(tmp_path / "mamba")
+    tokenizer.save_pretrained(tmp_path / "mamba")
+    loaded = place.load(place.enter(tmp_path / "mamba", learned=["people"]).model.id)
+    rows = place.rows(place.store.dataset("people"))
+    done = forget(
+        loaded.trained,
+        forget=rows[:4],
+        retain=rows[4:40],
+        task=loaded.task,
+        method="npo",
+        epochs=2,
+        lr=1e-3,
+    )
+    assert done.forget_loss[1] > done.forget_loss[0]
