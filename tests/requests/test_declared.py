@@ -242,7 +242,7 @@ def both(envelope: dict[str, Any], workspace: Workspace, second: ModuleType) -> 
     return [*check(envelope, key.public).reasons, *second.check(envelope, pem)]
 
 
-@pytest.mark.slow(but=["gpt2"])
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "qwen3", "gemma3"])
 def test_it_is_forgotten_audited_and_certified(
     shared: Shared, tmp_path: Path, second: ModuleType, kind: str
