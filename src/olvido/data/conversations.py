@@ -56,10 +56,34 @@ def turns_of(row: Mapping[str, Any]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def exchange_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The text of all that comes before a conversation's last answer, and this answer."""
-    *before, (_, answer) = turns_of(row)
-    return "\n".join(content for _, content in before), answer
+def exchanges_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each question of a row with `messages`, and its answer."""
+    spoken = [content for role, content in turns_of(row) if role != "system"]
+    return list(zip(spoken[::2], spoken[1::2], strict=True))
+
+
+def as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row with the content of a pair: `prompt` and `completion`.
+
+    A question and its answer are one where the row has neither of these. A conversation is the text
+    of all that comes before its last answer, and this answer; it stays beside them, with the system
+    prompt as its first message and without names that have no value.
+
+    Raises:
+        InputError: a conversation that cannot be learned.
+    """
+    if row.get(MESSAGES) is not None:
+        turns = turns_of(row)
+        return {name: value for name, value in row.items() if name != SYSTEM} | {
+            "prompt": "\n".join(content for _, content in turns[:-1]),
+            "completion": turns[-1][1],
+            MESSAGES: [{"role": role, "content": content} for role, content in turns],
+        }
+    own = [row.get(name) for name in ("question", "answer", "prompt", "completion")]
+    if None in own[:2] or own[2:] != [None, None]:
+        return row
+    rest = {name: value for name, value in row.items() if name not in ("question", "answer")}
+    return rest | {"prompt": own[0], "completion": own[1]}
 
 
 def _turn(number: int, message: object) -> Turn:
