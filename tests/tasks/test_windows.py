@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +17,8 @@ from tests.tasks.test_encoding import byte_level
 from torch.nn import functional as F
 
 import olvido
+from olvido.audits.attacks.lens import lens
+from olvido.curvature.gradients import PerRecord
 from olvido.errors import InputError
 from olvido.learners import Recipe
 from olvido.tasks import Example, Language
@@ -183,3 +186,28 @@ def test_the_step_log_has_one_record(tmp_path: Path) -> None:
     trained = taught([BOOK, *SHORT], task, "monolith", tmp_path)
     assert trained.trace.taught == {"book", "pair", "text"}
     assert {entry.rows for entry in trained.trace.log} == {3}
+
+
+def test_the_gradient_of_a_document_is_that_of_its_loss() -> None:
+    task = Language(byte_level(), max_tokens=240)
+    model = small(task.tokenizer)
+    records = [SHORT[0], BOOK, SHORT[1]]
+    per_record = PerRecord(model, task)
+    found = per_record(task.collate(records))
+    assert not per_record.uncovered
+    assert found.ids == ("pair", "book", "text")
+    loss = task.losses(model, task.collate([BOOK]))[0]
+    names = ["transformer.wpe.weight", "transformer.h.0.mlp.c_fc.weight", "transformer.ln_f.bias"]
+    parameters = [model.get_parameter(name) for name in names]
+    for name, expected in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert torch.allclose(found.parts[name].dense()[1], expected, atol=1e-6)
+
+
+def test_a_lens_reads_every_window(gpt2: Any, tokenizer: Any) -> None:
+    task = Language(tokenizer)
+    long = Example("long", "", "Ada bakes bread in Mallorca. " * 12)
+    assert len(task.encode(long)[1]) > 64
+    records = [Example("a", "Who?", "Ada"), long]
+    seen = lens(gpt2, records, task)
+    expected = -task.losses(gpt2, task.collate(records)).detach().numpy()
+    assert np.allclose(seen.log_p[-1], expected, atol=1e-4)

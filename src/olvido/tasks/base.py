@@ -19,6 +19,7 @@ from olvido.registry import Registry
 from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
+Said = tuple[str, str, tuple[Turn, ...], bool]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Example:
             if people:
                 return people
         return ()
+
+    @property
+    def said(self) -> Said:
+        """All that decides which tokens a model reads and learns."""
+        return self.prompt, self.completion, self.history, self.whole
 
     @property
     def text(self) -> str:

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.data.conversations import Turn
 from olvido.errors import InputError, ParameterName
 from olvido.models.router import ByPrompt
-from olvido.tasks.base import Example, text_content
+from olvido.tasks.base import Example, Said, text_content
 from olvido.tasks.batches import Batch, Encoded, Windows, padded, windows
 from olvido.tasks.blocks import (
     blocks_of,
@@ -40,7 +39,6 @@ from olvido.tasks.generation import (
 
 SLACK = 64
 """Tokens an answer may run past half again the record's completion: room for a polite preface."""
-_Key = tuple[str, str, tuple[Turn, ...], bool]
 
 
 class Language:
@@ -93,8 +91,8 @@ class Language:
         # Padding is hidden by the mask. The end-of-text token always has an embedding; a pad token
         # that was added to the tokenizer alone has none.
         self._pad: int = tokenizer.eos_token_id
-        self._encoded: dict[_Key, Encoded] = {}
-        self._fingerprints: dict[_Key, bytes] = {}
+        self._encoded: dict[Said, Encoded] = {}
+        self._fingerprints: dict[Said, bytes] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
         self._goes_on: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
 
@@ -125,7 +123,7 @@ class Language:
         return found.prompt, found.answer
 
     def _encode(self, example: Example) -> Encoded:
-        key = _key(example)
+        key = example.said
         if key not in self._encoded:
             found = self._encoder.record(*key)
             if found.size > self.max_tokens and not found.text:
@@ -151,7 +149,7 @@ class Language:
 
         Behind them the places of earlier answers, or the window of a text that is read in several.
         """
-        key = _key(example)
+        key = example.said
         if key not in self._fingerprints:
             found = self._encode(example)
             more = [place for span in found.earlier for place in (-1, *span)]
@@ -164,6 +162,12 @@ class Language:
     def width(self, example: Example) -> int:
         """The tokens of a record, rounded up."""
         return self._encode(example).width
+
+    def fits(self, model: Module, example: Example) -> bool:
+        """Whether a model can read the record: a text always, all else at once."""
+        found = self._encoder.record(*example.said)
+        room = positions(plain_model(model)) or found.size
+        return found.text or found.size <= min(room, self.max_tokens)
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Batch:
         """One batch of these records in this order, padded on the right to `width` tokens.
@@ -383,10 +387,6 @@ class Language:
         if plain not in self._goes_on:
             self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
         return shared if self._goes_on[plain] else 0
-
-
-def _key(example: Example) -> _Key:
-    return example.prompt, example.completion, example.history, example.whole
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:
