@@ -112,10 +112,10 @@ def keep_prints(context: RequestContext, request: Request) -> None:
 
 def _words(row: Mapping[str, Any]) -> list[tuple[Run, Run, Run]]:
     """The words of a row's text, prompt and completion; of a conversation for every exchange."""
-    said = [tuple(row.get(name) or "" for name in ("text", "prompt", "completion"))]
+    said = [(row.get("text") or "", row.get("prompt") or "", row.get("completion") or "")]
     if MESSAGES in row:
         said = [("", *exchange) for exchange in exchanges_of(row)]
-    return [tuple(tuple(words(text)) for text in parts) for parts in said]
+    return [(tuple(words(a)), tuple(words(b)), tuple(words(c))) for a, b, c in said]
 
 
 def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
