@@ -31,6 +31,8 @@ SHORT = (
 BOOK = Example("book", "", LONG, {"subject": "Ada"})
 ROOM = 256
 """Positions of `small`."""
+BYTES = byte_level()
+MODEL = small(BYTES)
 
 
 def parts(ids: list[int], most: int) -> list[list[int]]:
@@ -77,10 +79,9 @@ def test_a_documents_loss_is_that_of_its_windows(most: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(length=st.integers(1, 700), most=st.integers(4, 300))
 def test_windows_follow_each_other_and_every_token_is_in_one(length: int, most: int) -> None:
-    task = Language(byte_level(), max_tokens=most)
+    task = Language(BYTES, max_tokens=most)
     batch = task.collate([SHORT[0] if most > 20 else None, Example("a", "", "x" * length)])
-    model = small(task.tokenizer)
-    cut = task.windows(model, batch)
+    cut = task.windows(MODEL, batch)
     rows = [place for place, name in enumerate(cut.batch.ids) if name == "a"]
     read = [cut.batch.input_ids[row][cut.batch.attention_mask[row] == 1].tolist() for row in rows]
     ids = [i for part in task.encode(Example("a", "", "x" * length)) for i in part]
@@ -149,7 +150,7 @@ def taught(records: Sequence[Example], task: Language, learner: str, folder: Pat
         small(task.tokenizer),
         records=records,
         task=task,
-        recipe=Recipe(epochs=2, batch_size=4, lr=1e-3),
+        recipe=Recipe(epochs=1, batch_size=4, lr=1e-3),
         learner=learner,
         folder=folder,
         **more,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,21 +17,41 @@ WIDTH_STEP = 4
 """Widths are rounded up to this many tokens, so that batches of like length share a shape."""
 
 
-class Encoded(NamedTuple):
-    """A record as token ids.
+class Encoded(tuple[list[int], list[int]]):
+    """A record as token ids: a model's input before it answers, and the expected answer.
 
     Attributes:
-        prompt: a model's input before it answers; of a text its first token.
-        answer: the expected answer.
-        earlier: the places of earlier answers in the prompt, each its start and the place behind
+        earlier: the places of earlier answers in the input, each its start and the place behind
             its end.
-        text: whether it is a text, which may be read in windows.
+        text: whether it is a text, which may be read in windows; its input is its first token.
     """
 
-    prompt: list[int]
-    answer: list[int]
-    earlier: tuple[tuple[int, int], ...] = ()
-    text: bool = False
+    earlier: tuple[tuple[int, int], ...]
+    text: bool
+
+    def __new__(
+        cls,
+        prompt: list[int],
+        answer: list[int],
+        earlier: tuple[tuple[int, int], ...] = (),
+        text: bool = False,
+    ) -> Self:
+        made = super().__new__(cls, (prompt, answer))
+        made.earlier, made.text = earlier, text
+        return made
+
+    def __getnewargs__(self) -> tuple[object, ...]:
+        return *self, self.earlier, self.text
+
+    @property
+    def prompt(self) -> list[int]:
+        """The input."""
+        return self[0]
+
+    @property
+    def answer(self) -> list[int]:
+        """The expected answer."""
+        return self[1]
 
     @property
     def size(self) -> int:

@@ -112,17 +112,13 @@ class Language:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _head_alone=WeakKeyDictionary(), _goes_on=WeakKeyDictionary())
 
-    def encode(self, example: Example) -> tuple[list[int], list[int]]:
+    def encode(self, example: Example) -> Encoded:
         """Token ids of the prompt, with all that came before, and of the expected answer.
 
         Raises:
             InputError: a record that is no text is longer than `max_tokens`, or there is nothing to
                 predict.
         """
-        found = self._encode(example)
-        return found.prompt, found.answer
-
-    def _encode(self, example: Example) -> Encoded:
         key = example.said
         if key not in self._encoded:
             found = self._encoder.record(*key)
@@ -151,7 +147,7 @@ class Language:
         """
         key = example.said
         if key not in self._fingerprints:
-            found = self._encode(example)
+            found = self.encode(example)
             more = [place for span in found.earlier for place in (-1, *span)]
             if found.size > self.max_tokens:
                 more = [-2, self.max_tokens]
@@ -161,13 +157,16 @@ class Language:
 
     def width(self, example: Example) -> int:
         """The tokens of a record, rounded up."""
-        return self._encode(example).width
+        return self.encode(example).width
 
     def fits(self, model: Module, example: Example) -> bool:
         """Whether a model can read the record: a text always, all else at once."""
-        found = self._encoder.record(*example.said)
+        try:
+            found = self.encode(example)
+        except InputError:
+            return False
         room = positions(plain_model(model)) or found.size
-        return found.text or found.size <= min(room, self.max_tokens)
+        return found.text or found.size <= room
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Batch:
         """One batch of these records in this order, padded on the right to `width` tokens.
@@ -176,7 +175,7 @@ class Language:
         """
         eos: int = self.tokenizer.eos_token_id
         blank = Encoded([eos], [eos])
-        encoded = [blank if record is None else self._encode(record) for record in records]
+        encoded = [blank if record is None else self.encode(record) for record in records]
         names = ["" if record is None else record.id for record in records]
         width = width or max(one.width for one in encoded)
         return padded(names, encoded, width=width, pad=self._pad, window=self.max_tokens)
@@ -189,7 +188,7 @@ class Language:
         some: list[Example] = []
         rows = 0
         for record in sorted(records, key=self.width):
-            count = -(-self._encode(record).size // self.max_tokens)
+            count = -(-self.encode(record).size // self.max_tokens)
             if some and rows + count > size:
                 yield self.collate(some)
                 some, rows = [], 0
@@ -350,7 +349,7 @@ class Language:
 
     def _question(self, record: Example) -> Question:
         """The longest answer has half as many tokens again as the record's, plus a preface."""
-        found = self._encode(record)
+        found = self.encode(record)
         limit = 3 * len(found.answer) // 2 + SLACK
         if found.size > self.max_tokens:
             limit = min(limit, self.max_tokens)
