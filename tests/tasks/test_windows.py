@@ -157,17 +157,19 @@ def taught(records: Sequence[Example], task: Language, learner: str, folder: Pat
     )
 
 
+@pytest.mark.slow(but=["drop"])
 @pytest.mark.parametrize(
-    ("learner", "method", "options"),
+    ("learner", "method", "definition"),
     [
-        ("monolith", "replay", {"definition": "drop"}),
-        ("monolith", "replay", {"definition": "tombstone"}),
-        ("sharded", "shard", {}),
+        ("monolith", "replay", "drop"),
+        ("monolith", "replay", "tombstone"),
+        ("sharded", "shard", "none"),
     ],
 )
 def test_a_document_is_forgotten_whole_and_exactly(
-    learner: str, method: str, options: dict[str, Any], tmp_path: Path
+    learner: str, method: str, definition: str, tmp_path: Path
 ) -> None:
+    options = {} if definition == "none" else {"definition": definition}
     task = Language(byte_level(), max_tokens=240)
     retain = [Example(f"o{n}", "", f"{name} is a nurse.") for n, name in enumerate("ABCDEF")]
     retain += [Example("other book", "", LONG.replace("Ada", "Eva")), *SHORT]
