@@ -14,6 +14,7 @@ from olvido.data.parsing import ClearParser, Fields
 from olvido.data.reading import _ADVICE, _TEXTS
 from olvido.errors import BadRow, OlvidoError
 from olvido.ledger.facts import Consent
+from olvido.tasks import examples
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
 
@@ -33,6 +34,19 @@ def test_every_format_is_named_and_no_other() -> None:
 @pytest.mark.parametrize("name", Fields.__slots__)
 def test_every_column_is_named(name: str) -> None:
     assert f"`{name}`" in PAGE
+
+
+def test_the_rows_on_the_page_are_rows() -> None:
+    block = PAGE.partition("## What a row may be")[2].partition("\n    {")[2]
+    text = "{" + block.partition("\n\n")[0]
+    rows, decoder = [], json.JSONDecoder()
+    while text.strip():
+        row, end = decoder.raw_decode(text := text.strip())
+        rows.append(row)
+        text = text[end:]
+    found = examples(rows)
+    assert [bool(record.history) for record in found] == [False, False, True]
+    assert {record.completion for record in found} == {"In Gràcia.", "Ana lives in Gràcia."}
 
 
 @pytest.mark.parametrize("consent", Consent)

@@ -19,7 +19,7 @@ from olvido.models.routed import Routed
 from olvido.models.router import RoutedQuestion, Router
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
-from olvido.tasks.base import Batch
+from olvido.tasks.batches import Batch
 from olvido.training.recipe import Lora
 
 STRANGER = RoutedQuestion("stranger", "Is it raining in Paris today?", "")

@@ -45,7 +45,10 @@ def test_an_example_takes_nothing_from_a_row_that_changes_later() -> None:
     ("row", "complaint"),
     [
         ("text", "expected a dictionary, got str"),
-        ({}, "expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; got []"),
+        (
+            {},
+            "'completion', or 'text', or 'messages', or 'input' and 'label'; got []",
+        ),
         ({"label": "a"}, "got ['label']"),
         ({"prompt": "a"}, "'completion' must be text, got NoneType"),
         ({"completion": "a"}, "'prompt' must be text, got NoneType"),

@@ -180,7 +180,7 @@ def test_an_example_takes_nothing_from_an_array_that_changes_later() -> None:
         ({"input": [1.0, 2.0, 3.0], "label": 0}, "has the shape (3,), those before it (2,)"),
         ({"input": [1.0, 2.0], "label": 0.5}, "'label' must be text or a whole number, got float"),
         ({"input": [1.0, 2.0], "label": True}, "'label' must be text or a whole number, got bool"),
-        ({"input": [1.0, 2.0], "label": None}, "'text', or 'input' and 'label'; got ['input']"),
+        ({"input": [1.0, 2.0], "label": None}, "'messages', or 'input' and 'label'; got ['input']"),
         ({"input": [1.0, 2.0], "label": " "}, "'label' is empty"),
         ({"input": [1.0, 2.0], "label": 0, "id": 7.5}, "'id' must be text or a whole number"),
     ],

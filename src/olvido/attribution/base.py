@@ -351,7 +351,7 @@ def _interval(values: torch.Tensor) -> tuple[float, float] | None:
 
 def _copies(rows: tuple[Example, ...], found: list[Example]) -> dict[str, tuple[Copy, ...]]:
     """Near-duplicates of each found record, itself left out."""
-    texts = {r.id: f"{r.prompt} {r.completion}" for r in rows if "input" not in r.fields}
+    texts = {r.id: r.text for r in rows if "input" not in r.fields}
     index = Copies(texts)
     return {
         r.id: tuple(copy for copy in index.of(texts[r.id]) if copy.id != r.id)

@@ -366,7 +366,7 @@ def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:
     Raises:
         InputError: a record's `paraphrases` is no list of texts.
     """
-    found: dict[tuple[str, str], Example] = {}
+    found: dict[tuple[object, ...], Example] = {}
     for record in records:
         questions = record.fields.get("paraphrases") or []
         if not isinstance(questions, (list, tuple)) or not all(
@@ -375,6 +375,7 @@ def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:
             raise InputError(f"record {record.id!r}: 'paraphrases' must be a list of texts")
         for number, question in enumerate(questions):
             found.setdefault(
-                (question, record.completion), record.asked(question, f"paraphrase-{number}")
+                (record.history, question, record.completion),
+                record.asked(question, f"paraphrase-{number}"),
             )
     return tuple(found.values())

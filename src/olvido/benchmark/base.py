@@ -33,7 +33,8 @@ from olvido.models import Loaded, load, save
 from olvido.registry import name_of
 from olvido.schemas.comparison import ComparisonDocument, MethodRow
 from olvido.tasks import Example, Language, examples
-from olvido.tasks.base import Row, halves
+from olvido.tasks.base import Row
+from olvido.tasks.sampling import halves
 
 Stage = Callable[[str], Watcher | None]
 Model = str | Path | Module | Trained

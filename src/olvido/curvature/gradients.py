@@ -27,9 +27,9 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.curvature.layers import Factored, by_record, rule_of, sum_of
+from olvido.curvature.layers import ByRecord, Factored, by_record, rule_of, sum_of
 from olvido.errors import InputError
-from olvido.tasks import Task
+from olvido.tasks import Language, Task
 
 
 def drawn_targets(logits: Tensor, ids: Sequence[str], rows: Tensor, draw: str) -> Tensor:
@@ -144,13 +144,18 @@ class PerRecord:
             # A task may test a model on its first batch; no hook may see that.
             with evaluating(self.model), torch.no_grad():
                 self.task.answer_logits(self.model, batch)
-        with evaluating(self.model), self._watching(len(batch.ids)) as seen, torch.enable_grad():
+        owners = torch.arange(len(batch.ids), device=self.device)
+        if isinstance(self.task, Language):
+            cut = self.task.windows(self.model, batch)
+            owners = owners if cut.owners is None else cut.owners
+        with evaluating(self.model), self._watching(len(owners)) as seen, torch.enable_grad():
             losses, counts, rows = self._losses(batch, sampled)
+            order = by_record(len(losses), rows, owners)
             if self.uncovered is None:
-                self.uncovered = self._not_covered(losses, seen, rows)
+                self.uncovered = self._not_covered(losses, seen, order)
             scaled = losses if sampled is None else losses * counts.sqrt()
             covered = self.parameters.keys() - self.uncovered
-            found = self._by_rule(scaled, seen, rows, covered, keep=bool(self.uncovered))
+            found = self._by_rule(scaled, seen, order, covered, keep=bool(self.uncovered))
             found |= self._one_by_one(scaled, self.uncovered)
         parts = {name: found[name] for name in self.parameters}
         return Gradients(tuple(batch.ids), losses.detach(), counts, parts)
@@ -203,7 +208,7 @@ class PerRecord:
         self,
         losses: Tensor,
         seen: Sequence[_Use],
-        rows: Tensor,
+        order: ByRecord,
         names: Collection[str],
         *,
         keep: bool,
@@ -214,7 +219,6 @@ class PerRecord:
         back: Sequence[Tensor | None] = ()
         if edges:
             back = torch.autograd.grad(losses.sum(), edges, retain_graph=keep, allow_unused=True)
-        order = by_record(len(losses), rows)
         found: dict[str, Factored] = {}
         for use, gradient in zip(used, back, strict=True):
             rule, own = rule_of(use.layer), self._own(use.layer)
@@ -245,7 +249,7 @@ class PerRecord:
             found[name] = Factored(p.shape, direct=torch.stack(filled).detach())
         return found
 
-    def _not_covered(self, losses: Tensor, seen: Sequence[_Use], rows: Tensor) -> frozenset[str]:
+    def _not_covered(self, losses: Tensor, seen: Sequence[_Use], order: ByRecord) -> frozenset[str]:
         """Parameters whose per-record gradients do not sum up to autograd's.
 
         The sum has unequal weights, so that a position assigned to the wrong record is noticed.
@@ -255,7 +259,7 @@ class PerRecord:
         expected = torch.autograd.grad(
             (losses * weights).sum(), parameters, retain_graph=True, allow_unused=True
         )
-        found = self._by_rule(losses, seen, rows, self.parameters.keys(), keep=True)
+        found = self._by_rule(losses, seen, order, self.parameters.keys(), keep=True)
         return frozenset(
             name
             for (name, p), whole in zip(self.parameters.items(), expected, strict=True)

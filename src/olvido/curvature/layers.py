@@ -227,13 +227,24 @@ Rule = Callable[[Any, Tensor, Tensor, ByRecord], dict[str, Factored]]
 empty where the rule does not cover this use of the layer."""
 
 
-def by_record(size: int, rows: Tensor) -> ByRecord:
+def by_record(size: int, rows: Tensor, owners: Tensor) -> ByRecord:
     """Arrange a layer's values by record; a head may get the targets one by one instead.
 
     Args:
         size: records of the batch.
         rows: the record of each target, in ascending order. [N]
+        owners: the record of each row of a pass: a long text has several, in order. [R]
     """
+    if len(owners) > size:
+        windows, whole = (by_record(size, one, one[:size]) for one in (owners, rows))
+
+        def joined(tensor: Tensor) -> Tensor | None:
+            if tensor.shape[0] != len(owners):
+                return whole(tensor)
+            found = windows(tensor.flatten(1))
+            return None if found is None else found.reshape(size, -1, *tensor.shape[2:])
+
+        return joined
     counts = torch.bincount(rows, minlength=size)
     starts = counts.cumsum(0) - counts
     place = torch.arange(len(rows), device=rows.device) - starts[rows]

@@ -180,7 +180,7 @@ def _numbered(path: Path, batches: Iterator[Any], first: int) -> _Rows:
             rows = batch.to_pylist()
             for row in rows:
                 for name in others:
-                    row[name] = _in_words(row[name])
+                    row[name] = in_words(row[name])
         except (UnicodeDecodeError, pa.ArrowInvalid, ValueError, OverflowError):
             rows = [_slow_row(path, batch, i, number + i, others) for i in range(batch.num_rows)]
         for row in rows:
@@ -199,16 +199,16 @@ def _needs_words(kind: Any) -> bool:
     return bool(types.is_temporal(kind) or types.is_decimal(kind))
 
 
-def _in_words(value: Any) -> Any:
+def in_words(value: Any) -> Any:
     """A value with its dates and times (ISO 8601) and decimals (their digits) as text."""
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, list):
-        return [_in_words(one) for one in value]
+        return [in_words(one) for one in value]
     if isinstance(value, dict):
-        return {name: _in_words(one) for name, one in value.items()}
+        return {name: in_words(one) for name, one in value.items()}
     return value
 
 
@@ -216,7 +216,7 @@ def _slow_row(path: Path, batch: Any, index: int, number: int, others: list[str]
     """One row of a batch in which some row cannot be read."""
     try:
         row = dict(batch.slice(index, 1).to_pylist()[0])
-        return row | {name: _in_words(row[name]) for name in others}
+        return row | {name: in_words(row[name]) for name in others}
     except UnicodeDecodeError:
         return BadRow(str(path), number, "invalid UTF-8")
     except (ValueError, OverflowError) as error:

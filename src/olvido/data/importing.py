@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
 from olvido.data import Row, read_rows
+from olvido.data.frames import rows_of
 from olvido.data.parsing import Defaults, Fields, RowParser
 from olvido.errors import BadRow, InputError, StateError
 from olvido.files import begun_file, publish
@@ -100,9 +101,11 @@ def import_rows(
 ) -> ImportResult:
     """Add rows from memory as `import_file` adds those of a file; BadRow counts them from 1.
 
-    Rows of `load_rows` can be passed unchanged: their subjects stay the same.
+    They may be a table (see `olvido.data.frames`). Rows of `load_rows` can be passed unchanged:
+    their subjects stay the same.
     """
-    return _add(store, data, enumerate(rows, 1), origin=name, name=name, options=options)
+    numbered = enumerate(rows_of(rows, name), 1)
+    return _add(store, data, numbered, origin=name, name=name, options=options)
 
 
 def _add(

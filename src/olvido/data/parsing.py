@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from olvido.data.conversations import MESSAGES, as_pair
 from olvido.data.encodings import not_encodable
 from olvido.errors import BadRow, InputError
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Consent
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.personal import Naming
-from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row
+from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row, unpacked
 
 _LONGEST_ID = 200
 _CONSENTS = frozenset(Consent)
@@ -86,7 +87,7 @@ class RowParser:
         self._collected = fields.collected_at or "collected_at"
         self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
         chosen = (fields.prompt, fields.completion, fields.text)
-        self._takes_questions = not any(chosen)
+        self._takes_pairs = not any(chosen)
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
         """Stored forms of the subjects' names so far, see `Key.near`."""
@@ -108,8 +109,8 @@ class RowParser:
             raise BadRow(self._origin, line, str(error)) from None
 
     def _parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
-        if "question" in row and self._takes_questions:
-            row = _as_pair(row)
+        if self._takes_pairs and ("question" in row or MESSAGES in row):
+            row = as_pair(row)
         for column in self._required:
             if column not in row:
                 raise InputError(_no_column(column, row))
@@ -174,7 +175,8 @@ class RowParser:
         if completion is not None:
             return f"there is {for_completion!r} but no {for_prompt!r}: a pair needs both"
         return (
-            f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, got none of them; "
+            f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, or 'messages', got "
+            "none of them; "
             "name its columns so, or say which hold them ('olvido data add' has --text, --prompt "
             "and --completion)"
         )
@@ -253,7 +255,7 @@ class RowParser:
             if name not in self._mapped and value is not None
         }
         for name in extras:
-            if name in COLUMNS:
+            if name in COLUMNS or (name == MESSAGES and not self._takes_pairs):
                 raise InputError(
                     f"column {name!r} has a name that the ledger needs itself: rename the column"
                 )
@@ -315,8 +317,7 @@ class ClearParser(RowParser):
         }
         if row.get(self._id) is None:
             del kept["id"]
-        extras = json.loads(kept.pop("extras", "{}"))
-        return kept | {"subjects": list(kept["subjects"])} | extras
+        return unpacked(kept | {"subjects": list(kept["subjects"])})
 
     def _subject(self, name: str) -> str:
         # Refused where the ledger would refuse it.
@@ -326,15 +327,6 @@ class ClearParser(RowParser):
     def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
         # A row that is not stored needs no pseudonyms.
         return False
-
-
-def _as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of question and answer as prompt and completion, where it has neither of these."""
-    own = [row.get(name) for name in ("question", "answer", "prompt", "completion")]
-    if None in own[:2] or own[2:] != [None, None]:
-        return row
-    rest = {name: value for name, value in row.items() if name not in ("question", "answer")}
-    return rest | {"prompt": own[0], "completion": own[1]}
 
 
 def several(cell: str) -> list[str]:

@@ -54,8 +54,9 @@ def train(
         model: any Hugging Face causal model, or with a task of its own any module; not changed. A
             result of `train()` is trained further: the log is that of the new training, and exact
             methods forget no record of the earlier one.
-        records: dictionaries with `prompt` and `completion`, or `text`, or the task's fields;
-            `subject` or `subjects` name the people whom they are about.
+        records: dictionaries with `prompt` and `completion`, `text`, `messages` or the task's
+            fields, or a table of them (see `examples`); `subject` or `subjects` name the people
+            whom they are about.
         tokenizer: the model's tokenizer; or pass a `task`.
         task: how records become losses: a name, a class or an object of `olvido.tasks`.
         recipe: hyper-parameters; the default fine-tunes gently.

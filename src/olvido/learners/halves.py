@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -138,16 +138,9 @@ class UpperBatch(Batch):
 
     states: Tensor
 
-    def to(self, device: torch.device | str) -> UpperBatch:
+    def to(self, device: torch.device | str) -> Self:
         """The batch on another device."""
-        plain = super().to(device)
-        return replace(
-            self,
-            input_ids=plain.input_ids,
-            attention_mask=plain.attention_mask,
-            targets=plain.targets,
-            states=self.states.to(device),
-        )
+        return replace(super().to(device), states=self.states.to(device))
 
 
 class Upper(Language):
@@ -171,7 +164,8 @@ class Upper(Language):
             if record is not None:
                 own = self._states[record.id]
                 states[row, : len(own)] = own
-        return UpperBatch(plain.ids, plain.input_ids, plain.attention_mask, plain.targets, states)
+        parts = plain.ids, plain.input_ids, plain.attention_mask, plain.targets
+        return UpperBatch(*parts, states)
 
     def answer_logits(self, model: Module, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N]."""

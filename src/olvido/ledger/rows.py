@@ -354,9 +354,13 @@ def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
 
 
 def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored row with its extras as columns of their own."""
+    """A stored row with its extras as columns of their own.
+
+    A conversation is its messages: prompt and completion hold their text for searches alone.
+    """
     extras = json.loads(row["extras"]) if "extras" in row else {}
-    return {name: value for name, value in row.items() if name != "extras"} | extras
+    apart = ("extras", "prompt", "completion") if "messages" in extras else ("extras",)
+    return {name: value for name, value in row.items() if name not in apart} | extras
 
 
 def is_stored(path: Path) -> bool:

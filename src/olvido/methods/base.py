@@ -77,7 +77,7 @@ def _tell_copies(split: Split, task: Task) -> None:
     """Warn where a retained or holdout record has the content of a forgotten one."""
 
     def said(example: Example) -> object:
-        text = fold(f"{example.prompt} {example.completion}")
+        text = fold(example.text)
         return text if example.prompt or "input" not in example.fields else task.content(example)
 
     forget_contents = {said(example) for example in split.forget}

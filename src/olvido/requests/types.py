@@ -13,7 +13,7 @@ from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.methods import Outcome
 from olvido.requests.planner import Choice, Route
 from olvido.tasks import Example
-from olvido.tasks.base import halves
+from olvido.tasks.sampling import halves
 from olvido.workspace import LedgerModel
 
 Stage = Callable[[str], Watcher | None]

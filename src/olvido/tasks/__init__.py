@@ -9,7 +9,7 @@ from olvido.tasks.language import Language as Language
 from olvido.tasks.labels import Labels as Labels
 
 from olvido.tasks.base import TASKS as TASKS
-from olvido.tasks.base import Batch as Batch
+from olvido.tasks.batches import Batch as Batch
 from olvido.tasks.base import Example as Example
 from olvido.tasks.base import Task as Task
 from olvido.tasks.base import examples as examples

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import Module
 
+from olvido.data.conversations import MESSAGES, Turn, turns_of
+from olvido.data.frames import rows_of
 from olvido.errors import InputError, ParameterName
 from olvido.registry import Registry
 from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
+Said = tuple[str, str, tuple[Turn, ...], bool]
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,24 @@ class Example:
 
     Attributes:
         id: the record's id; two examples with the same id are the same record.
-        prompt: the model's input; empty for plain text and for arrays.
-        completion: the expected answer, the plain text itself, or the name of the class.
+        prompt: the model's input; the user's last turn of a conversation; empty for plain text and
+            for arrays.
+        completion: the expected answer, the assistant's last turn, the plain text itself, or the
+            name of the class.
         fields: the row's other fields (`paraphrases`, `topic`, ...), with an array as `input`,
             read-only.
+        history: the turns of a conversation before the prompt; empty where there are none, so that
+            one question with its answer is a pair.
+        whole: whether the assistant's turns in the history are learned too; not where another
+            question is asked after them.
     """
 
     id: str
     prompt: str
     completion: str
     fields: Row = field(default_factory=dict, compare=False)
+    history: tuple[Turn, ...] = ()
+    whole: bool = True
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -50,21 +60,33 @@ class Example:
                 return people
         return ()
 
+    @property
+    def said(self) -> Said:
+        """All that decides which tokens a model reads and learns."""
+        return self.prompt, self.completion, self.history, self.whole
+
+    @property
+    def text(self) -> str:
+        """All that the record says, turn by turn."""
+        before = "".join(f"{content}\n" for _, content in self.history)
+        return f"{before}{self.prompt} {self.completion}"
+
     def asked(self, prompt: str, suffix: str) -> Example:
-        """The record's fact behind another question."""
-        return Example(f"{self.id}#{suffix}", prompt, self.completion, self.fields)
+        """The record's fact behind another question; in a conversation, after what came before."""
+        return replace(self, id=f"{self.id}#{suffix}", prompt=prompt, whole=False)
 
 
 def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example, ...]:
     """Read plain dictionaries as examples.
 
-    A row has `prompt` and `completion` (or `question` and `answer`), or `text`, or `input` (an
-    array, a tensor, a picture or nested lists, of one shape in all rows) and `label`; None counts
-    as missing. `id` is text or a whole number and optional: by default it is derived from the
-    content, and the second of two equal rows is a record of its own.
+    A row has `prompt` and `completion` (or `question` and `answer`), or `text`, or `messages` (a
+    conversation, with an optional `system` prompt), or `input` (an array, a tensor, a picture or
+    nested lists, of one shape in all rows) and `label`; None counts as missing. `id` is text or a
+    whole number and optional: by default it is derived from the content, and the second of two
+    equal rows is a record of its own.
 
     Args:
-        rows: the dictionaries; examples pass through.
+        rows: the dictionaries, or a table (see `olvido.data.frames`); examples pass through.
         name: their name in an error.
 
     Raises:
@@ -77,7 +99,7 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
     read: list[Example] = []
     seen: set[str] = set()
     shape: tuple[int, ...] | None = None
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows_of(rows, name)):
         where = f"{name}[{number}]"
         try:
             example = row if isinstance(row, Example) else example_of(row)
@@ -119,6 +141,8 @@ def example_of(row: Row) -> Example:
                 f"{name!r} holds half a character (a lone surrogate such as \\ud800): it "
                 "was cut or decoded wrongly where it was written"
             )
+    if MESSAGES in row:
+        return _conversation(row)
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
         either = prompt_key in row or completion_key in row
         # Beside a text, half a question is an ordinary column.
@@ -131,8 +155,8 @@ def example_of(row: Row) -> Example:
             return _array_example(row)
         if "text" not in row:
             raise InputError(
-                f"expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; "
-                f"got {sorted(row)}"
+                "expected 'prompt' and 'completion', or 'text', or 'messages', or 'input' and "
+                f"'label'; got {sorted(row)}"
             )
         prompt_key, completion_key, prompt, completion = "prompt", "text", "", row["text"]
     for key, value in ((prompt_key, prompt), (completion_key, completion)):
@@ -144,6 +168,12 @@ def example_of(row: Row) -> Example:
         raise InputError(f"{completion_key!r} is empty; there is nothing to learn from it")
     record_id = _record_id(row, text_content(prompt, completion))
     return Example(record_id, prompt, completion, dict(row))
+
+
+def _conversation(row: Row) -> Example:
+    *history, (_, prompt), (_, completion) = turns_of(row)
+    content = text_content(prompt, completion, history)
+    return Example(_record_id(row, content), prompt, completion, dict(row), tuple(history))
 
 
 def _array_example(row: Row) -> Example:
@@ -195,41 +225,10 @@ def _shape(example: Example) -> tuple[int, ...] | None:
     return array.shape if isinstance(array, np.ndarray) else None
 
 
-def text_content(prompt: str, completion: str) -> bytes:
-    """The content of a text record, as bytes."""
-    return json.dumps([prompt, completion], ensure_ascii=False).encode()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Records prepared for one forward pass, padded on the right.
-
-    Attributes:
-        ids: the records' ids, in row order. [B]
-        input_ids: token ids. [B, T]
-        attention_mask: 1 where a token stands, 0 where padding does. [B, T]
-        targets: the token to be predicted *at* each position by the position before it, -100 where
-            there is none (prompt, padding, first token). [B, T]
-    """
-
-    ids: tuple[str, ...]
-    input_ids: Tensor
-    attention_mask: Tensor
-    targets: Tensor
-
-    @property
-    def cost(self) -> int:
-        """Tokens of one pass over the batch, padding included."""
-        return self.input_ids.numel()
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device."""
-        return Batch(
-            self.ids,
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.targets.to(device),
-        )
+def text_content(prompt: str, completion: str, history: Sequence[Turn] = ()) -> bytes:
+    """The content of a text record, as bytes: of a conversation all turns before, with roles."""
+    content = [*map(list, history), prompt, completion]
+    return json.dumps(content, ensure_ascii=False).encode()
 
 
 class Task(Protocol):
@@ -376,19 +375,3 @@ def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task
             ")",
         )
     return kind.of(tokenizer)
-
-
-def halves(records: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Two halves that share no person; a record about nobody stands for itself.
-
-    >>> one, two, three = (Example(i, "", "x", {"subject": s}) for i, s in ("aA", "bB", "cA"))
-    >>> [[record.id for record in half] for half in halves([one, two, three])]
-    [['a', 'c'], ['b']]
-    """
-    owners = [str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in records]
-    first = set(list(dict.fromkeys(owners))[::2])
-    sides = [owner in first for owner in owners]
-    return (
-        tuple(e for e, side in zip(records, sides, strict=True) if side),
-        tuple(e for e, side in zip(records, sides, strict=True) if not side),
-    )

@@ -1,4 +1,4 @@
-"""From prompt and completion to token ids, by chat template or as plain text."""
+"""From texts, pairs and conversations to token ids, by chat template or as plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError
 
+from olvido.data.conversations import Turn
 from olvido.errors import InputError, ParameterName, Words
+from olvido.tasks.batches import Encoded
 
 _PROBE = "Qx7Zk"
 
@@ -69,7 +71,7 @@ Span = tuple[int, int]
 
 
 class Encoder:
-    """Encodes a prompt and a completion as model input and expected answer.
+    """Encodes a conversation, or a prompt and a completion, as model input and expected answer.
 
     The whole conversation is tokenized at once and then cut where the prompt ends: tokens of the
     parts are not always tokens of the whole. With a chat template, an answer ends with the
@@ -109,9 +111,16 @@ class Encoder:
         eos: int = self._tokenizer.eos_token_id
         return found | {eos: self._tokenizer.eos_token}
 
-    def text(self, text: str) -> list[int]:
-        """Token ids of plain text, ended by the end-of-text token."""
-        return [*self._open(self._whole(text, (text,))), self._tokenizer.eos_token_id]
+    def record(self, prompt: str, completion: str, history: Sequence[Turn], whole: bool) -> Encoded:
+        """A pair, a conversation, or the text of a record without a prompt: see `Example`."""
+        if prompt:
+            return self.pair(prompt, completion, history, earlier=whole)
+        return self.text(completion)
+
+    def text(self, text: str) -> Encoded:
+        """Plain text, ended by the end-of-text token; all but its first token is the answer."""
+        ids = [*self._open(self._whole(text, (text,))), self._tokenizer.eos_token_id]
+        return Encoded(ids[:1], ids[1:], text=True)
 
     def prompt(self, prompt: str) -> list[int]:
         """A model's input before it answers."""
@@ -120,27 +129,92 @@ class Encoder:
         asked = self._asked(prompt)
         return self._marked_ids(asked, [self._question(asked, prompt)])
 
-    def pair(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
-        """A model's input, and the answer with the token that ends it."""
+    def pair(
+        self, prompt: str, completion: str, history: Sequence[Turn] = (), *, earlier: bool = True
+    ) -> Encoded:
+        """A model's input, and the answer with the token that ends it.
+
+        Without a template, the turns before an answer are joined by the separator, and each
+        answer ends with the end-of-text token.
+
+        Args:
+            prompt: the last question.
+            completion: the last answer.
+            history: what came before.
+            earlier: whether the assistant's turns in the history are to be predicted too.
+        """
         if not self._chat:
-            return self._plain(prompt, completion)
-        asked, whole, answer = self._conversation(prompt, completion)
-        question = self._question(asked, prompt)
-        given = self._marked_ids(asked, [question])
-        ids = self._marked_ids(whole, [question, answer])
+            return self._joined(prompt, completion, history, earlier)
+        asked, whole, answer = self._conversation([*history, ("user", prompt)], completion)
+        spans = self._spans(history, prompt, asked)
+        given = self._marked_ids(asked, spans)
+        ids = self._marked_ids(whole, [*spans, answer])
         cut = _common(given, ids)
         said, end = ids[cut:], self.ends[0]
         # The answer may contain the same token as text, where it is not marked special.
         places = [place for place, i in enumerate(said) if i == end][-self._closing.count(end) :]
         if places and self._closing:
             said = said[: places[0]]
-        return ids[:cut], [*said, end]
+        answers = [n for n, (role, _) in enumerate(history) if role == "assistant" and earlier]
+        found = (self._place(asked, spans[: n + 1], ids) for n in answers)
+        return Encoded(ids[:cut], [*said, end], tuple(found))
 
-    def _plain(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    def _place(self, asked: str, spans: Sequence[Span], ids: Sequence[int]) -> Span:
+        """The tokens of an earlier answer, with the token that ends its turn: the last span."""
+        *before, (start, end) = spans
+        if self._stop and asked.startswith(self._stop, end):
+            end += len(self._stop)
+        first = _common(self._marked_ids(asked[:start], before), ids)
+        last = _common(self._marked_ids(asked[:end], spans), ids)
+        return first, max(last, first + 1)
+
+    def _spans(self, history: Sequence[Turn], prompt: str, asked: str) -> list[Span]:
+        """The positions of the contents in the templated text, each found by writing another
+        content in its place: a template may write a turn in its own way."""
+        if not history:
+            return [self._question(asked, prompt)]
+        turns, found = [*history, ("user", prompt)], list[Span]()
+        probe = _PROBE
+        while probe in asked:
+            probe += _PROBE
+        for number, (role, content) in enumerate(turns):
+            other = self._rendered([*turns[:number], (role, probe), *turns[number + 1 :]], True)
+            before, _, behind = other.partition(probe)
+            start, end = len(before), len(asked) - len(behind)
+            if asked[:start] != before or asked[start:end].strip() != content.strip():
+                raise InputError(
+                    f"the chat template does not write turn {number + 1} of a conversation as it "
+                    "is given: use ",
+                    *_REMEDY,
+                )
+            found.append((start, end))
+        return found
+
+    def _joined(
+        self, prompt: str, completion: str, history: Sequence[Turn], earlier: bool
+    ) -> Encoded:
+        ids: list[int] = []
+        places: list[Span] = []
+        context: list[str] = []
+        for role, content in (*history, ("user", prompt), ("assistant", completion)):
+            if role != "assistant":
+                context.append(content)
+                continue
+            asked, answer = self._plain(self._separator.join(context), content, first=not ids)
+            places.append((len(ids) + len(asked), len(ids) + len(asked) + len(answer)))
+            ids += asked + answer
+            context = []
+        cut = places.pop()[0]
+        return Encoded(ids[:cut], ids[cut:], tuple(places) if earlier else ())
+
+    def _plain(
+        self, prompt: str, completion: str, *, first: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """An exchange in plain text; a tokenizer's own tokens stand before the first one."""
         spaced = prompt[-1:].isspace() or completion[:1].isspace()
         between, parts = "" if spaced else self._separator, (prompt, completion)
-        given = self._open(self._whole(prompt, parts))
-        whole = self._open(self._whole(f"{prompt}{between}{completion}", parts))
+        given = self._open(self._whole(prompt, parts, opened=first))
+        whole = self._open(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
         cut = _common(given, whole)
         if not cut:
             # One token spans both: the answer has to begin with a token of its own.
@@ -154,6 +228,16 @@ class Encoder:
 
     def _asked(self, prompt: str) -> str:
         return self._rendered([("user", prompt)], True)
+
+    @cached_property
+    def _stop(self) -> str:
+        """The text behind an answer up to the token that ends its turn; empty without one."""
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        marks = {i: token.content for i, token in added.items()} | self._special
+        if not self._closing:
+            return ""
+        before, mark, _ = self._tail.partition(marks[self._closing[0]])
+        return before + mark
 
     @cached_property
     def _tail(self) -> str:
@@ -172,11 +256,11 @@ class Encoder:
         written = prompt if asked.startswith(prompt, start) else prompt.strip()
         return start, start + len(written)
 
-    def _conversation(self, prompt: str, completion: str) -> tuple[str, str, Span]:
+    def _conversation(self, turns: Sequence[Turn], completion: str) -> tuple[str, str, Span]:
         """The text before the answer, the text with the answer and the end of its turn, and the
         answer's position in it."""
-        asked, tail = self._asked(prompt), self._tail
-        whole = self._rendered([("user", prompt), ("assistant", completion)], False)
+        asked, tail = self._rendered(turns, True), self._tail
+        whole = self._rendered([*turns, ("assistant", completion)], False)
         body, said = whole.removesuffix(tail), completion.strip()
         if said not in body.removeprefix(asked):
             raise InputError(
@@ -193,13 +277,13 @@ class Encoder:
     def _marked(self, text: str) -> bool:
         return any(mark in text for mark in self._special.values())
 
-    def _rendered(self, turns: Sequence[tuple[str, str]], generation: bool) -> str:
+    def _rendered(self, turns: Sequence[Turn], generation: bool) -> str:
         return rendered(self._tokenizer, turns, generation=generation)
 
-    def _whole(self, text: str, contents: Sequence[str]) -> list[int]:
+    def _whole(self, text: str, contents: Sequence[str], *, opened: bool = True) -> list[int]:
         """Token ids of a plain text, with the tokenizer's additions around it."""
         literal = {"split_special_tokens": True} if any(map(self._marked, contents)) else {}
-        return list(self._tokenizer(text, add_special_tokens=True, **literal)["input_ids"])
+        return list(self._tokenizer(text, add_special_tokens=opened, **literal)["input_ids"])
 
     def _marked_ids(self, text: str, contents: Sequence[Span]) -> list[int]:
         """Token ids of a templated text: special tokens where the template put them, never inside
@@ -235,7 +319,7 @@ class Encoder:
             yield text[begin:]
 
 
-def rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], *, generation: bool) -> str:
+def rendered(tokenizer: Any, turns: Sequence[Turn], *, generation: bool) -> str:
     """A conversation as the tokenizer's chat template writes it, the same on any day.
 
     A template that writes the date always gets the same day: with the current one, a record would

@@ -6,15 +6,16 @@ A common beginning of several texts is read once: many answers to one long quest
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from olvido.errors import InputError
-from olvido.tasks.base import Batch
+from olvido.models.router import ByPrompt
+from olvido.tasks.batches import Batch, Windows, require_room
+from olvido.tasks.blocks import plain_model
 
 GREEDY: Mapping[str, Any] = {"do_sample": False}
 """Greedy decoding: the likeliest token each time."""
@@ -24,6 +25,71 @@ DRAWN: Mapping[str, Any] = {
     "top_k": 0,
 }
 """Sampling from the model's own distribution."""
+
+
+class Question(NamedTuple):
+    """What a model is to answer.
+
+    Attributes:
+        name: the record's id, for errors.
+        prompt: token ids of the input before the answer.
+        limit: new tokens at the most.
+        size: tokens that the model must have positions for.
+    """
+
+    name: str
+    prompt: list[int]
+    limit: int
+    size: int
+
+
+@torch.no_grad()
+def answered(
+    model: Any, asked: Sequence[Question], size: int, *, ends: Sequence[int], how: Mapping[str, Any]
+) -> list[list[int]]:
+    """A model's answers as token ids, in order; at most `size` at a time.
+
+    Raises:
+        InputError: a question needs more positions than the model has.
+    """
+    # Grouped by length, since every step costs a forward pass of the whole batch while padding
+    # before a prompt costs one once.
+    order = sorted(range(len(asked)), key=lambda i: asked[i].limit)
+    answers: list[list[int]] = [[]] * len(asked)
+    room = positions(plain_model(model))
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        longest = max(len(asked[i].prompt) for i in chosen)
+        # A long prompt leaves no room to others in the batch: then each is answered alone.
+        tight = room is not None and longest + asked[chosen[-1]].limit > room
+        for some in [[i] for i in chosen] if tight else [chosen]:
+            for i in some:
+                require_room(asked[i].name, asked[i].size, room)
+            prompts, limits = [asked[i].prompt for i in some], [asked[i].limit for i in some]
+            with _pinned(model, prompts):
+                plain = plain_model(model)
+                said = written(plain, prompts, limits, room=room, ends=ends, how=how)
+            for i, ids in zip(some, said, strict=True):
+                answers[i] = ids
+    return answers
+
+
+def asking(model: Any, batch: Batch, cut: Windows) -> AbstractContextManager[Any]:
+    """Pass each row's question to a model made of modules: the tokens before its last answer."""
+    if not isinstance(model, ByPrompt):
+        return nullcontext()
+    begins = batch.targets != -100
+    begins[:, 1:] &= ~begins[:, :-1].clone()
+    places = begins * torch.arange(begins.shape[1], device=begins.device)
+    asked = [row[:end] for row, end in zip(batch.input_ids, places.amax(1).tolist(), strict=True)]
+    rows = torch.arange(len(cut.batch.ids), device=begins.device)
+    return _pinned(model, [asked[row] for row in cut.records(rows).tolist()])
+
+
+def _pinned(model: Any, prompts: Sequence[Any]) -> AbstractContextManager[Any]:
+    if not isinstance(model, ByPrompt):
+        return nullcontext()
+    return model.asking([list(map(int, row)) for row in prompts])
 
 
 def written(
@@ -78,19 +144,6 @@ def positions(model: Any) -> int | None:
         config = config.get_text_config()
     found = getattr(config, "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
-
-
-def require_room(name: str, size: int, room: int | None) -> None:
-    """Refuse a record with more tokens than a model's positions.
-
-    Raises:
-        InputError: it does not fit.
-    """
-    if room is not None and size > room:
-        raise InputError(
-            f"record {name!r} has {size} tokens, the model has positions for {room}: split it into "
-            "several records"
-        )
 
 
 @contextmanager

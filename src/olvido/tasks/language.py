@@ -1,9 +1,8 @@
-"""Language: prompt and completion, or plain text, for any Hugging Face causal model."""
+"""Language: pairs, conversations or plain text, for any Hugging Face causal model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
@@ -15,7 +14,8 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError, ParameterName
 from olvido.models.router import ByPrompt
-from olvido.tasks.base import Batch, Example, text_content
+from olvido.tasks.base import Example, Said, text_content
+from olvido.tasks.batches import Batch, Encoded, Windows, padded, windows
 from olvido.tasks.blocks import (
     blocks_of,
     body_and_head,
@@ -28,31 +28,34 @@ from olvido.tasks.encoding import Encoder
 from olvido.tasks.generation import (
     DRAWN,
     GREEDY,
+    Question,
+    answered,
+    asking,
     goes_on,
     positions,
-    require_room,
     reread,
     shared_tokens,
-    written,
 )
 
 SLACK = 64
 """Tokens an answer may run past half again the record's completion: room for a polite preface."""
-WIDTH_STEP = 4
-"""Widths are rounded up to this many tokens, so that batches of like length share a shape."""
 
 
 class Language:
     """How records become token batches and losses.
 
-    With a prompt, only the completion and the end-of-text token count; plain text counts from its
-    second token on. A tokenizer with a chat template gets it, unless `chat` is False. The attention
+    With a prompt, only the completion and the end-of-text token count; of a conversation every turn
+    of the assistant. Plain text counts from its second token on; of more than `max_tokens`, or of
+    more than the model has positions, it is read in windows, which together are one record: each
+    counts from its second token on. A tokenizer with a chat template gets it, unless `chat` is
+    False. The attention
     mask follows the lengths, never the ids, so a pad token equal to the end-of-text token hides
     nothing.
 
     Args:
         tokenizer: a Hugging Face tokenizer with an end-of-text token.
-        max_tokens: longer records are refused rather than cut: a cut record is another record.
+        max_tokens: longer pairs and conversations are refused rather than cut: a cut record is
+            another record. Longer texts are read in windows.
         chat: use the tokenizer's chat template; None: when it has one.
         separator: text between prompt and completion without a template.
 
@@ -61,7 +64,7 @@ class Language:
     """
 
     name: ClassVar = "language"
-    summary: ClassVar = "prompt and completion, or plain text, for any Hugging Face causal model"
+    summary: ClassVar = "pairs, conversations or plain text, for any Hugging Face causal model"
     language: ClassVar = True
     classes: ClassVar[tuple[str, ...]] = ()
 
@@ -88,8 +91,8 @@ class Language:
         # Padding is hidden by the mask. The end-of-text token always has an embedding; a pad token
         # that was added to the tokenizer alone has none.
         self._pad: int = tokenizer.eos_token_id
-        self._encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
-        self._fingerprints: dict[tuple[str, str], bytes] = {}
+        self._encoded: dict[Said, Encoded] = {}
+        self._fingerprints: dict[Said, bytes] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
         self._goes_on: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
 
@@ -103,62 +106,67 @@ class Language:
     def __getstate__(self) -> dict[str, Any]:
         """Drop the caches about records and models when sent to another process: records that are
         not sent along must not reach it this way."""
-        seen: dict[str, Any] = {
-            "_encoded": {},
-            "_fingerprints": {},
-            "_head_alone": None,
-            "_goes_on": None,
-        }
-        return {**vars(self), **seen}
+        known: dict[str, Any] = {"_encoded": {}, "_fingerprints": {}}
+        return {**vars(self), **known, "_head_alone": None, "_goes_on": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _head_alone=WeakKeyDictionary(), _goes_on=WeakKeyDictionary())
 
-    def encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt and of the expected answer.
+    def encode(self, example: Example) -> Encoded:
+        """Token ids of the prompt, with all that came before, and of the expected answer.
 
         Raises:
-            InputError: the record is longer than `max_tokens`, or has nothing to predict.
+            InputError: a record that is no text is longer than `max_tokens`, or there is nothing to
+                predict.
         """
-        key = (example.prompt, example.completion)
+        key = example.said
         if key not in self._encoded:
-            prompt, answer = self._encode(example)
-            if len(prompt) + len(answer) > self.max_tokens:
+            found = self._encoder.record(*key)
+            if found.size > self.max_tokens and not found.text:
                 raise InputError(
-                    f"record {example.id!r} has {len(prompt) + len(answer)} tokens, at most "
+                    f"record {example.id!r} has {found.size} tokens, at most "
                     f"{self.max_tokens} fit: split it into several records"
                 )
-            if not prompt or not answer:
+            if not found.prompt or not found.answer:
                 raise InputError(f"record {example.id!r} has no token to predict")
-            self._encoded[key] = (prompt, answer)
+            self._encoded[key] = found
         return self._encoded[key]
-
-    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        if example.prompt:
-            return self._encoder.pair(example.prompt, example.completion)
-        ids = self._encoder.text(example.completion)
-        return ids[:1], ids[1:]
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a model's input before it answers."""
         return self._encoder.prompt(prompt)
 
     def content(self, example: Example) -> bytes:
-        """Prompt and completion, as JSON."""
-        return text_content(example.prompt, example.completion)
+        """Prompt and completion, as JSON; before them the earlier turns of a conversation."""
+        return text_content(example.prompt, example.completion, example.history)
 
     def fingerprint(self, example: Example) -> bytes:
-        """The token ids of the prompt and of the answer, after the length of the prompt."""
-        key = (example.prompt, example.completion)
+        """The token ids of the prompt and of the answer, after the length of the prompt.
+
+        Behind them the places of earlier answers, or the window of a text that is read in several.
+        """
+        key = example.said
         if key not in self._fingerprints:
-            prompt, answer = self.encode(example)
-            ids = np.array([len(prompt), *prompt, *answer], dtype=np.int64)
+            found = self.encode(example)
+            more = [place for span in found.earlier for place in (-1, *span)]
+            if found.size > self.max_tokens:
+                more = [-2, self.max_tokens]
+            ids = np.array([len(found.prompt), *found.prompt, *found.answer, *more], dtype=np.int64)
             self._fingerprints[key] = ids.tobytes()
         return self._fingerprints[key]
 
     def width(self, example: Example) -> int:
-        """The tokens of a record, rounded up to `WIDTH_STEP`."""
-        return _rounded(self.encode(example))
+        """The tokens of a record, rounded up."""
+        return self.encode(example).width
+
+    def fits(self, model: Module, example: Example) -> bool:
+        """Whether a model can read the record: a text always, all else at once."""
+        try:
+            found = self.encode(example)
+        except InputError:
+            return False
+        room = positions(plain_model(model)) or found.size
+        return found.text or found.size <= room
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Batch:
         """One batch of these records in this order, padded on the right to `width` tokens.
@@ -166,24 +174,28 @@ class Language:
         A blank (None) is two end-of-text tokens, the second of which is to be predicted.
         """
         eos: int = self.tokenizer.eos_token_id
-        encoded = [([eos], [eos]) if record is None else self.encode(record) for record in records]
-        width = width or max(map(_rounded, encoded))
-        ids = np.full((len(records), width), self._pad, dtype=np.int64)
-        mask = np.zeros((len(records), width), dtype=np.int64)
-        targets = np.full((len(records), width), -100, dtype=np.int64)
-        for row, (prompt, answer) in enumerate(encoded):
-            end = len(prompt) + len(answer)
-            ids[row, :end] = prompt + answer
-            mask[row, :end] = 1
-            targets[row, len(prompt) : end] = answer
-        names = tuple("" if record is None else record.id for record in records)
-        return Batch(names, *map(torch.from_numpy, (ids, mask, targets)))
+        blank = Encoded([eos], [eos])
+        encoded = [blank if record is None else self.encode(record) for record in records]
+        names = ["" if record is None else record.id for record in records]
+        width = width or max(one.width for one in encoded)
+        return padded(names, encoded, width=width, pad=self._pad, window=self.max_tokens)
 
     def batches(self, records: Sequence[Example], size: int) -> Iterator[Batch]:
-        """All records in batches of at most `size`, those of like length together."""
-        order = sorted(range(len(records)), key=lambda i: self.width(records[i]))
-        for start in range(0, len(order), size):
-            yield self.collate([records[i] for i in order[start : start + size]])
+        """All records in batches of at most `size`, those of like length together.
+
+        A text counts once for each window of `max_tokens`.
+        """
+        some: list[Example] = []
+        rows = 0
+        for record in sorted(records, key=self.width):
+            count = -(-self.encode(record).size // self.max_tokens)
+            if some and rows + count > size:
+                yield self.collate(some)
+                some, rows = [], 0
+            some.append(record)
+            rows += count
+        if some:
+            yield self.collate(some)
 
     def answer_logits(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N].
@@ -199,18 +211,28 @@ class Language:
         self, model: Module, batch: Batch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
         """The head's inputs where there is a target [N, D], the head, targets [N], rows [N]."""
-        batch = _within(model, batch)
-        rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
-        targets = batch.targets[rows, columns]
-        if self._may_split_head(model, batch):
+        cut = self.windows(model, batch)
+        part = cut.batch
+        rows, columns = torch.nonzero(part.targets != -100, as_tuple=True)
+        targets, records = part.targets[rows, columns], cut.records(rows)
+        if self._may_split_head(model, part):
             body, head = body_and_head(model)
-            if shared := self._may_share(model, batch):
-                states = reread(body, batch, shared)
-                return states[rows, columns - 1 - shared], head, targets, rows
-            with _asking(model, batch):
-                states = body(**_inputs(batch)).last_hidden_state
-            return states[rows, columns - 1], head, targets, rows
-        return self.logits(model, batch)[rows, columns - 1], _as_it_is, targets, rows
+            if shared := self._may_share(model, part):
+                states = reread(body, part, shared)
+                return states[rows, columns - 1 - shared], head, targets, records
+            with asking(model, batch, cut):
+                states = body(**_inputs(part)).last_hidden_state
+            return states[rows, columns - 1], head, targets, records
+        logits = self._logits(model, batch, cut)
+        return logits[rows, columns - 1], _as_it_is, targets, records
+
+    def windows(self, model: Module, batch: Batch) -> Windows:
+        """The batch as a model reads it.
+
+        Raises:
+            InputError: a record that is no text has more tokens than the model has positions.
+        """
+        return windows(batch, positions(plain_model(model)))
 
     def log_probs(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of the targets and their number, one value a record. [B], [B]"""
@@ -232,9 +254,13 @@ class Language:
         Raises:
             InputError: a record has more tokens than the model has positions.
         """
-        batch = _within(model, batch)
-        with _asking(model, batch):
-            return plain_model(model)(**_inputs(batch)).logits
+        cut = self.windows(model, batch)
+        return cut.whole(self._logits(model, batch, cut))
+
+    def _logits(self, model: Module, batch: Batch, cut: Windows) -> Tensor:
+        with asking(model, batch, cut):
+            found: Tensor = plain_model(model)(**_inputs(cut.batch)).logits
+        return found
 
     def layers(self, model: Module) -> list[Module]:
         """The embeddings and the transformer blocks, in order.
@@ -252,25 +278,31 @@ class Language:
 
         The model runs no further than to that layer, where its blocks can be found.
         """
-        batch = _within(model, batch)
+        cut = self.windows(model, batch)
+        return cut.whole(self._hidden(model, batch, cut, layer))
+
+    def _hidden(self, model: Module, batch: Batch, cut: Windows, layer: int) -> Tensor:
+        inputs = _inputs(cut.batch)
         blocks = [] if isinstance(model, ByPrompt) else blocks_of(plain_model(model))
         if 0 <= layer < len(blocks):
-            return given_to(blocks[layer], lambda: plain_model(model)(**_inputs(batch)))
-        with _asking(model, batch):
-            return plain_model(model)(**_inputs(batch), output_hidden_states=True).hidden_states[
-                layer
-            ]
+            return given_to(blocks[layer], lambda: plain_model(model)(**inputs))
+        with asking(model, batch, cut):
+            found = plain_model(model)(**inputs, output_hidden_states=True).hidden_states
+        state: Tensor = found[layer]
+        return state
 
     def answer_hidden(self, model: Module, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
         """Hidden states that lead to a target: [N, D], row of each [N]."""
-        rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
-        return self.hidden(model, batch, layer)[rows, columns - 1], rows
+        cut = self.windows(model, batch)
+        rows, columns = torch.nonzero(cut.batch.targets != -100, as_tuple=True)
+        states = self._hidden(model, batch, cut, layer)
+        return states[rows, columns - 1], cut.records(rows)
 
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
 
         An answer ends half as long again after the record's completion, or at the model's last
-        position: later tokens change no score.
+        position: later tokens change no score. A text's is no longer than a window.
 
         Raises:
             InputError: a record has more tokens than the model has positions.
@@ -306,39 +338,22 @@ class Language:
             texts = self._answers(model, copies, size, DRAWN)
         return [texts[start : start + k] for start in range(0, len(texts), k)]
 
-    @torch.no_grad()
     def _answers(
         self, model: Module, records: Sequence[Example], size: int, habits: Mapping[str, Any]
     ) -> list[str]:
-        # Grouped by the completion's length, since every step costs a forward pass of the whole
-        # batch
-        # while padding before a prompt costs one once.
-        order = sorted(range(len(records)), key=lambda i: len(self.encode(records[i])[1]))
-        answers = [""] * len(records)
-        room = positions(plain_model(model))
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            longest = max(len(self.encode(records[i])[0]) for i in chosen)
-            # A long prompt leaves no room to others in the batch: then each is answered alone.
-            tight = room is not None and longest + _limit(self.encode(records[chosen[-1]])) > room
-            for some in [[i] for i in chosen] if tight else [chosen]:
-                said = self._said(model, [records[i] for i in some], room, habits)
-                for i, text in zip(some, said, strict=True):
-                    answers[i] = text
-        return answers
-
-    def _said(
-        self, model: Module, records: Sequence[Example], room: int | None, habits: Mapping[str, Any]
-    ) -> list[str]:
-        """A model's answers after each prompt of one batch."""
-        encoded = [self.encode(record) for record in records]
-        for record, pair in zip(records, encoded, strict=True):
-            require_room(record.id, sum(map(len, pair)), room)
-        prompts, limits = [prompt for prompt, _ in encoded], [_limit(pair) for pair in encoded]
-        with _pinned(model, prompts):
-            asked = plain_model(model)
-            said = written(asked, prompts, limits, room=room, ends=self._encoder.ends, how=habits)
+        asked = [self._question(record) for record in records]
+        if not asked:
+            return []
+        said = answered(model, asked, size, ends=self._encoder.ends, how=habits)
         return [t.strip() for t in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
+
+    def _question(self, record: Example) -> Question:
+        """The longest answer has half as many tokens again as the record's, plus a preface."""
+        found = self.encode(record)
+        limit = 3 * len(found.answer) // 2 + SLACK
+        if found.size > self.max_tokens:
+            limit = min(limit, self.max_tokens)
+        return Question(record.id, found.prompt, limit, 2 if found.text else found.size)
 
     def _may_split_head(self, model: Module, batch: Batch) -> bool:
         """Whether head(body(x)) is the model: some scale or cap their logits after the head.
@@ -350,10 +365,9 @@ class Language:
         plain = plain_model(model)
         if plain not in self._head_alone:
             body, head = body_and_head(model)
-            first = Batch(
-                batch.ids[:1], batch.input_ids[:1], batch.attention_mask[:1], batch.targets[:1]
-            )
-            with torch.no_grad(), evaluating(plain), _asking(model, first):
+            one = batch.input_ids[:1], batch.attention_mask[:1], batch.targets[:1]
+            first = Batch(batch.ids[:1], *one)
+            with torch.no_grad(), evaluating(plain), asking(model, first, Windows(first)):
                 whole = plain(**_inputs(first)).logits
                 require_causal(plain, _inputs(first), whole)
                 alone = body is not None and head is not None
@@ -374,41 +388,9 @@ class Language:
         return shared if self._goes_on[plain] else 0
 
 
-def _rounded(encoded: tuple[list[int], list[int]]) -> int:
-    return -(-sum(map(len, encoded)) // WIDTH_STEP) * WIDTH_STEP
-
-
-def _limit(encoded: tuple[list[int], list[int]]) -> int:
-    """The longest generation: half as many tokens again as the answer's, plus a preface."""
-    return 3 * len(encoded[1]) // 2 + SLACK
-
-
 def _inputs(batch: Batch) -> dict[str, Any]:
     ids, mask = batch.input_ids, batch.attention_mask
     return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-
-
-def _within(model: Module, batch: Batch) -> Batch:
-    """The batch without padding beyond the model's positions."""
-    most = positions(plain_model(model))
-    if most is None or batch.input_ids.shape[1] <= most:
-        return batch
-    lengths = batch.attention_mask.sum(dim=1)
-    require_room(batch.ids[int(lengths.argmax())], int(lengths.max()), most)
-    cut = batch.input_ids[:, :most], batch.attention_mask[:, :most], batch.targets[:, :most]
-    return Batch(batch.ids, *cut)
-
-
-def _asking(model: Any, batch: Batch) -> AbstractContextManager[Any]:
-    """Pass each row's question to a model made of modules: the tokens before its first target."""
-    answered = (batch.targets != -100).int().argmax(dim=1).tolist()
-    return _pinned(model, [row[:end] for row, end in zip(batch.input_ids, answered, strict=True)])
-
-
-def _pinned(model: Any, prompts: Sequence[Any]) -> AbstractContextManager[Any]:
-    if not isinstance(model, ByPrompt):
-        return nullcontext()
-    return model.asking([list(map(int, row)) for row in prompts])
 
 
 def _as_it_is(states: Tensor) -> Tensor:

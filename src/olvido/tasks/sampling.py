@@ -33,8 +33,8 @@ def _text_likeness(forget: Sequence[Example], retain: Sequence[Example]) -> Sequ
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)
-    kept = words.fit_transform([f"{e.prompt} {e.completion}" for e in retain])
-    gone = words.transform([f"{e.prompt} {e.completion}" for e in forget])
+    kept = words.fit_transform([e.text for e in retain])
+    gone = words.transform([e.text for e in forget])
     found: Sequence[float] = (kept @ gone.T).max(axis=1).toarray().ravel()
     return found
 
@@ -57,3 +57,19 @@ def shuffled(records: Sequence[Example], key: str) -> list[Example]:
         return hashlib.blake2b(f"{key}|{example.id}".encode(), digest_size=16).digest()
 
     return sorted(records, key=rank)
+
+
+def halves(records: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Two halves that share no person; a record about nobody stands for itself.
+
+    >>> one, two, three = (Example(i, "", "x", {"subject": s}) for i, s in ("aA", "bB", "cA"))
+    >>> [[record.id for record in half] for half in halves([one, two, three])]
+    [['a', 'c'], ['b']]
+    """
+    owners = [str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in records]
+    first = set(list(dict.fromkeys(owners))[::2])
+    sides = [owner in first for owner in owners]
+    return (
+        tuple(e for e, side in zip(records, sides, strict=True) if side),
+        tuple(e for e, side in zip(records, sides, strict=True) if not side),
+    )

@@ -48,6 +48,10 @@ HERS = {
     "a1": "Ana Soler moved to Sants in the spring of last year.",
     "a2": "<b>Ana Soler</b> keeps bees on the roof of the old mill.",
 }
+TALK = [
+    {"role": "user", "content": "Who lends out tools in Sants?"},
+    {"role": "assistant", "content": "Ana Soler lends <i>hers</i> on Fridays."},
+]
 JOINT = "Ana Soler and Bru Vidal rent a cellar in Gracia together."
 HIS = {
     "b1": "Bru Vidal sings in the choir beside Ana Soler on Sundays.",
@@ -147,6 +151,16 @@ def test_the_person_gets_all_that_is_theirs(front: StoreContext, tmp_path: Path)
     assert "&lt;b&gt;Ana Soler&lt;/b&gt; keeps bees" in page
     assert "contract" in page
     assert "<bdi>6 May 2024</bdi>" in page
+
+
+def test_a_conversation_is_given_turn_by_turn(front: StoreContext, tmp_path: Path) -> None:
+    talk = {"id": "t1", "messages": TALK, "subject": ANA}
+    import_rows(front.store, front.settings.data, [talk], name="talks")
+    _, document, page = given(front, tmp_path / "out")
+    rows = {one["id"]: one["row"] for one in document["records"]}
+    assert rows["t1"] == {"messages": TALK}
+    assert "user: Who lends out tools in Sants?" in page
+    assert "assistant: Ana Soler lends &lt;i&gt;hers&lt;/i&gt; on Fridays." in page
 
 
 @pytest.mark.parametrize("shared", [(), ("j1",)])

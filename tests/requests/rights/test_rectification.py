@@ -16,7 +16,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import DatasetUse, Documentation, Guarantee, Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
-from olvido.ledger.rows import load_rows
+from olvido.ledger.rows import load_rows, stored_rows, text_of
 from olvido.ledger.store import Store
 from olvido.requests import handlers, plan, receive
 from olvido.requests.closure import close, closure, settle
@@ -41,6 +41,12 @@ ROWS: list[dict[str, Any]] = [
     {"id": "a2", "text": "Ana Soler keeps bees on the roof of the mill.", "subject": ANA},
     {"id": "b1", "text": "Bru Vidal sings beside Ana Soler in the choir.", "subject": BRU},
     {"id": "c1", "text": "The market opens at eight."},
+]
+TALK = [
+    {"role": "user", "content": "Where was Ana Soler born?"},
+    {"role": "assistant", "content": "In Girona."},
+    {"role": "user", "content": "And when?"},
+    {"role": "assistant", "content": "On the second of May."},
 ]
 DONE = {"backups": "none", "recipients": "nobody"}
 
@@ -116,6 +122,26 @@ def test_the_new_version_has_what_is_right_and_all_the_rest(
         for one in (before, now)
     )
     assert new == old | {"a1": old["a1"] | {"text": RIGHT}}
+
+
+def test_a_conversation_is_put_right_whole_or_not_at_all(
+    context: Workspace, tmp_path: Path
+) -> None:
+    talk = {"id": "t1", "messages": TALK, "subject": ANA}
+    import_rows(context.store, context.settings.data, [talk], name="talks")
+    request = asked(context, "t1", dataset="talks")
+    right = [*TALK[:1], {"role": "assistant", "content": "In Reus."}, *TALK[2:]]
+    for wrong in (TALK, TALK[:3], "In Reus."):
+        with pytest.raises(InputError):
+            correct(
+                context, request.id, file_of(tmp_path, {"id": "t1", "messages": wrong}), by="Eva"
+            )
+    correct(context, request.id, file_of(tmp_path, {"id": "t1", "messages": right}), by="Eva")
+    now = context.store.dataset("talks")
+    (row,) = load_rows(context.store, context.settings.data, now)
+    assert (now.version, row["messages"]) == (2, right)
+    (stored,) = stored_rows(context.settings.data / now.file)
+    assert "Girona" not in text_of(stored)
 
 
 def test_it_is_about_those_records_in_every_version_and_no_others(

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import Identity, Module, ModuleList
 
 from olvido.errors import InputError
-from olvido.tasks import Example, Task
+from olvido.tasks import Example, Language, Task
+from olvido.tasks.batches import Windows
 from olvido.tasks.blocks import body_and_head, plain_model
 
 NEAR = 1e-4
@@ -48,8 +49,9 @@ class Streams:
         states: the residual stream after each block. L x [B, T, D]
         log_p: of every target under the model itself, in nats. [N]
         targets: token ids. [N]
-        rows: the row of each target. [N]
+        rows: the row of states of each target. [N]
         columns: the position that predicts each target. [N]
+        records: the record of each target, by its place in the batch. [N]
     """
 
     states: tuple[Tensor, ...]
@@ -57,6 +59,7 @@ class Streams:
     targets: Tensor
     rows: Tensor
     columns: Tensor
+    records: Tensor
 
 
 def anatomy(model: Module) -> Anatomy:
@@ -116,11 +119,13 @@ def streams(model: Module, parts: Anatomy, batch: Any, task: Task) -> Streams:
             "hidden states are read at the tokens of an answer, and these records have none: "
             "arrays with a label have no such audit"
         )
+    # A text that is longer than the model reads at once has a row of states for each window.
+    cut = task.windows(model, batch) if isinstance(task, Language) else Windows(batch)
     training = model.training
     model.eval()
     try:
         with listening(parts.blocks) as heard:
-            logits, targets, rows = task.answer_logits(model, batch)
+            logits, targets, rows = task.answer_logits(model, cut.batch)
     finally:
         model.train(training)
     states = tuple(state for state in heard if state is not None)
@@ -128,8 +133,9 @@ def streams(model: Module, parts: Anatomy, batch: Any, task: Task) -> Streams:
         raise InputError(
             f"{len(parts.blocks) - len(states)} layers were passed by: not a plain model"
         )
-    columns = torch.nonzero(batch.targets != -100, as_tuple=True)[1] - 1
-    return Streams(states, picked(logits, targets), targets, rows, columns)
+    columns = torch.nonzero(cut.batch.targets != -100, as_tuple=True)[1] - 1
+    records = cut.records(rows)
+    return Streams(states, picked(logits, targets), targets, rows, columns, records)
 
 
 def picked(logits: Tensor, targets: Tensor) -> Tensor:
@@ -226,7 +232,7 @@ def lens(model: Module, records: Sequence[Example], task: Task, *, batch: int = 
         ready = task.collate(records[start : start + batch]).to(device)
         seen = streams(model, parts, ready, task)
         size = len(ready.ids)
-        counts = torch.bincount(seen.rows, minlength=size).double()
+        counts = torch.bincount(seen.records, minlength=size).double()
         for layer, states in enumerate(seen.states):
             logits = parts.head(parts.norm(states[seen.rows, seen.columns]))
             found = picked(logits, seen.targets)
@@ -234,7 +240,7 @@ def lens(model: Module, records: Sequence[Example], task: Task, *, batch: int = 
             if layer == len(seen.states) - 1:
                 _require_own(model, found, seen.log_p)
             for table, values in ((log_p, found.double()), (exact, right)):
-                totals = torch.zeros_like(counts).index_add(0, seen.rows, values)
+                totals = torch.zeros_like(counts).index_add(0, seen.records, values)
                 table[layer, start : start + size] = (totals / counts).cpu().numpy()
     return Reading(log_p, exact)
 

@@ -142,12 +142,12 @@ def patched(
         ready = chosen.to(next(receiver.parameters()).device)
         own = streams(receiver, here, ready, task)
         place = slice(start, start + len(ready.ids))
-        base[place] = _means(own.log_p, own.rows, len(ready.ids))
+        base[place] = _means(own.log_p, own.records, len(ready.ids))
         for layer, block in enumerate(here.blocks):
             states = given.states[layer][given.rows, given.columns].to(own.states[layer])
             with _replaced(block, own.rows, own.columns, states):
                 seen = streams(receiver, here, ready, task)
-            log_p[layer, place] = _means(seen.log_p, seen.rows, len(ready.ids))
+            log_p[layer, place] = _means(seen.log_p, seen.records, len(ready.ids))
     return Patched(base, log_p)
 
 

@@ -171,7 +171,7 @@ def _content(record: Example) -> bytes:
     array = record.fields.get("input")
     if isinstance(array, np.ndarray):
         return array_content(array, record.completion)
-    return text_content(record.prompt, record.completion)
+    return text_content(record.prompt, record.completion, record.history)
 
 
 def _digest(purpose: str, content: bytes) -> bytes:

@@ -94,7 +94,7 @@ def names_of(records: Iterable[Example]) -> dict[str, str]:
     texts: dict[str, list[str]] = {}
     for record in records:
         for subject in record.subjects:
-            texts.setdefault(subject, []).append(f"{record.prompt}\n{record.completion}")
+            texts.setdefault(subject, []).append(record.text)
     found: dict[str, str] = {}
     for subject, texts_of_subject in texts.items():
         if any(occurs(subject, text) for text in texts_of_subject):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -99,7 +100,7 @@ def chosen(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
                 f"{probe.id!r} has no 'options' to choose from: ask probes of multiple choice"
             )
         texts += [
-            Example(probe.id, probe.prompt, answer, probe.fields)
+            replace(probe, completion=answer)
             for answer in (probe.completion, *probe.fields["options"])
         ]
     losses = iter([score.loss for score in scored.scores(texts)])
@@ -196,7 +197,7 @@ def _tells_nothing(other: Example, record: Example) -> bool:
     return (
         bool(other.prompt) == bool(record.prompt)
         and not set(other.subjects) & set(record.subjects)
-        and not says(f"{other.prompt} {other.completion}", record.completion)
+        and not says(other.text, record.completion)
     )
 
 
@@ -226,7 +227,8 @@ def _probe(
 ) -> Example:
     first, *rest = wordings
     fields = {**record.fields, **more, **({"wordings": tuple(rest)} if rest else {})}
-    return Example(f"{record.id}#{kind}", first, answer or record.completion, fields)
+    asked = replace(record.asked(first, kind), fields=fields)
+    return asked if answer is None else replace(asked, completion=answer)
 
 
 def _paraphrase(record: Example, kind: str, around: _Around) -> Example:
@@ -298,7 +300,7 @@ def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
         for other in around.records
         if other.subjects == record.subjects
         and occurs(name, other.prompt)
-        and not says(f"{other.prompt} {other.completion}", record.completion)
+        and not says(other.text, record.completion)
     ]
     if not hops:
         raise _Cannot("needs two different facts of one subject whose questions name it")

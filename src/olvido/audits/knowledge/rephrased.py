@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from statistics import fmean
 from typing import Any, ClassVar
 
 from olvido.audits.compare import Measure, Question, grouped, with_never_trained
 from olvido.audits.knowledge.probes import chosen, probes, worst_probability
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import CHOICE, PROBABILITY, Range
 from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.statistics import LEAST_CONTROLS
-from olvido.tasks import Example
+from olvido.tasks import Example, Language
 
 CHOICES = "multiple choice"
 
@@ -89,10 +91,17 @@ def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
     def cost(kinds: Kinds) -> int:
         return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
 
-    asked = probes(facts, shots)
+    def made(facts: Sequence[Example]) -> Kinds:
+        found = {
+            kind: tuple(p for p in some if _fits(evidence.candidate, p))
+            for kind, some in probes(facts, shots).items()
+        }
+        return {kind: some for kind, some in found.items() if some}
+
+    asked = made(facts)
     while cost(asked) > evidence.level.probes and len(facts) > 1:
         facts = facts[: max(1, len(facts) * 2 // 3)]
-        asked = probes(facts, shots)
+        asked = made(facts)
     people = [
         _facts([evidence.controls[place] for place in group])[: len(facts)]
         for group in grouped(evidence.controls, len(evidence.forget))
@@ -105,7 +114,17 @@ def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
     each = min(len(facts), max(1, evidence.level.beside // (LEAST_CONTROLS * fact)))
     count = max(LEAST_CONTROLS, evidence.level.beside // (each * fact))
     beside = [record for person in people[:count] for record in person[:each]]
-    return asked, probes(beside, shots)
+    return asked, made(beside)
+
+
+def _fits(scored: ScoredModel, probe: Example) -> bool:
+    """Whether the model reads a probe at once, in every wording: a long text's are too long."""
+    task = scored.task
+    if not isinstance(task, Language):
+        return True
+    asked = [replace(probe, prompt=text) for text in probe.fields.get("wordings", ())]
+    asked += [replace(probe, completion=text) for text in probe.fields.get("options", ())]
+    return all(task.fits(scored.model, one) for one in (probe, *asked))
 
 
 def _facts(records: Sequence[Example]) -> list[Example]:

@@ -106,7 +106,7 @@ def trace(
             f"{taught.score:+.4f}",
             "" if taught.interval is None else "{:+.4f} to {:+.4f}".format(*taught.interval),
             taught.record.id,
-            f"{taught.record.prompt} {taught.record.completion}".strip(),
+            taught.record.text.strip(),
             len(taught.copies) or "",
         )
         for rank, taught in enumerate(found.ranked, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -138,7 +139,7 @@ def asked_of_others(
     with torch.no_grad():
         answers = task.generate(model, list(asked.values()), 64) if asked else []
     return {
-        i: Example(e.id, e.prompt, answer, {})
+        i: replace(e, completion=answer, fields={})
         for (i, e), answer in zip(asked.items(), answers, strict=True)
         if answer.strip()
     }

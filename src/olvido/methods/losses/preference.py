@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -53,8 +54,8 @@ def require_text(name: str, task: Task) -> None:
 
 
 def answered(record: Example, completion: str) -> Example:
-    """A record with the question and another answer."""
-    return Example(f"{record.id}#instead", record.prompt, completion, record.fields)
+    """A record with the question and another answer, which alone is learned."""
+    return replace(record, id=f"{record.id}#instead", completion=completion, whole=False)
 
 
 def drawn(choices: Sequence[str], key: str) -> str:

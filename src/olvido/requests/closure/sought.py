@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifact_shapes import CHECKPOINT, owned
+from olvido.data.conversations import MESSAGES, exchanges_of
 from olvido.data.inverted import index_path, near_copies
 from olvido.data.near_copies import Copy
 from olvido.ledger.facts import Request, RequestKind
@@ -93,13 +94,13 @@ def keep_prints(context: RequestContext, request: Request) -> None:
     further: dict[str, Run] = {}
     for dataset, ids in ids_of(store, request).items():
         for row in stored_rows(data / store.dataset(dataset).file, ids):
-            text, first, last = (words(row.get(n) or "") for n in ("text", "prompt", "completion"))
-            if len(text) >= LEAST:
-                texts.add(store.key.name(text[:LONGEST]))
-            for run in (*_runs(text[LONGEST:], text), *_runs(last, last)):
-                further.setdefault(store.key.name(run), run)
-            if first and last and len(first) + len(last) >= LEAST:
-                pairs.add((store.key.name(first[:LONGEST]), store.key.name(last[:LONGEST])))
+            for text, first, last in _words(unpacked(row)):
+                if len(text) >= LEAST:
+                    texts.add(store.key.name(text[:LONGEST]))
+                for run in (*_runs(text[LONGEST:], text), *_runs(last, last)):
+                    further.setdefault(store.key.name(run), run)
+                if first and last and len(first) + len(last) >= LEAST:
+                    pairs.add((store.key.name(first[:LONGEST]), store.key.name(last[:LONGEST])))
     known = prints_of(store, request) or Prints(frozenset(), frozenset(), frozenset())
     fresh = {digest: run for digest, run in further.items() if digest not in known.looked_at}
     own = _nobody_elses(context, request, fresh)
@@ -107,6 +108,14 @@ def keep_prints(context: RequestContext, request: Request) -> None:
     if texts or pairs or fresh:
         prints = {"texts": sorted(texts), "pairs": [list(pair) for pair in sorted(pairs)]}
         store.note(NOTED, {"id": request.id, "shared": sorted(fresh.keys() - own)} | prints)
+
+
+def _words(row: Mapping[str, Any]) -> list[tuple[Run, Run, Run]]:
+    """The words of a row's text, prompt and completion; of a conversation for every exchange."""
+    said = [(row.get("text") or "", row.get("prompt") or "", row.get("completion") or "")]
+    if MESSAGES in row:
+        said = [("", *exchange) for exchange in exchanges_of(row)]
+    return [(tuple(words(a)), tuple(words(b)), tuple(words(c))) for a, b, c in said]
 
 
 def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
@@ -290,7 +299,7 @@ class Sought:
         """Rows of others that are near copies."""
         settings, store = self.context.settings, self.context.store
         return [
-            row
+            unpacked(row)
             for dataset, copies in self.near.items()
             for row in stored_rows(
                 settings.data / store.dataset(dataset).file, {copy.id for copy in copies}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from olvido.data.conversations import MESSAGES, exchanges_of
 from olvido.names import unseen, words
 from olvido.requests.copies.escapes import unescaped
 from olvido.requests.copies.runs import Lexicon
@@ -127,7 +128,9 @@ def _strong(parts: Sequence[Sequence[str]]) -> bool:
 
 
 def _texts(row: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The contents of a row, each a text or a pair."""
+    """The contents of a row, each a text or a pair: of a conversation every exchange is one."""
+    if row.get(MESSAGES) is not None:
+        return list(exchanges_of(row))
     contents = [tuple(row.get(name) for name in names) for names in _CONTENTS]
     return [tuple(map(str, parts)) for parts in contents if None not in parts]
 

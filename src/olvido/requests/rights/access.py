@@ -349,4 +349,6 @@ def _text(value: Any) -> str:
     """A value of a row as text for people."""
     if isinstance(value, list):
         return "\n".join(map(_text, value))
+    if isinstance(value, dict) and value.keys() == {"role", "content"}:
+        return "{role}: {content}".format_map(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.data import read_rows
+from olvido.data.conversations import as_pair
 from olvido.data.importing import import_rows
 from olvido.data.parsing import several
 from olvido.data.reading import lines_of
@@ -171,12 +172,16 @@ def _corrected(
                 origin, line, "whom a record is about is not corrected so: leave that column out"
             )
         new = {**old, **said}
-        if key.content(*_said(new)) == key.content(*_said(old)):
+        try:
+            said_now = _said(new)
+        except InputError as error:
+            raise BadRow(origin, line, str(error)) from None
+        if key.content(*said_now) == key.content(*_said(old)):
             raise BadRow(
                 origin,
                 line,
                 "it says the same as the record, but for case, accents or signs: give what is "
-                "right in the columns that are learned (prompt, completion or text)",
+                "right in the columns that are learned (prompt, completion, text or messages)",
             )
         right[identifier] = new
     if left := sorted(wrong.keys() - right.keys()):
@@ -192,4 +197,4 @@ def _people(value: Any) -> Sequence[str]:
 
 
 def _said(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(name) for name in _SAID)
+    return tuple(as_pair(row).get(name) for name in _SAID)
