@@ -40,7 +40,7 @@ def weights_digest(model: Module) -> str:
         tensor = named[name].cpu().contiguous()
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         # The array lends its memory: `tobytes` would copy the tensor.
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{total.hexdigest()}"
 
 

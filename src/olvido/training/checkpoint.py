@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -80,7 +80,7 @@ class CheckpointStore:
         try:
             with file:
                 hashed = _Hashed(file)
-                torch.save(vars(state), hashed)
+                torch.save(vars(state), cast(IO[bytes], hashed))
                 file.flush()
                 path = self.folder / f"step-{state.step:09d}-{hashed.total.hexdigest()}.pt"
                 publish(unfinished, path)
