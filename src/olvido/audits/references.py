@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
-from olvido.audits.integrity.weights import paired, rows_of
+from olvido.audits.integrity.weights import paired, rows_of, tensors
 from olvido.audits.scoring import BATCH, ScoredModel
 from olvido.audits.types import Asks, Evidence, EvidenceNeed
 from olvido.errors import InputError
@@ -317,12 +317,12 @@ def copies(one: ScoredModel, other: ScoredModel) -> bool:
 
     Tensors that do not differ at all, like frozen ones, do not count.
     """
-    found = paired(one.model, other.model)
+    found = paired(one.source, other.source)
     if found.mismatch is not None:
         return False
     apart = size = 0.0
     differing = rounded = 0
-    for _, a, b in found.pairs:
+    for a, b in tensors(found.pairs):
         if not a.is_floating_point() or a.equal(b.to(a)):
             continue
         for x, y in zip(rows_of(a), rows_of(b), strict=True):
