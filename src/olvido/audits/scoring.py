@@ -38,7 +38,6 @@ from olvido.tasks.generation import WORTH
 from olvido.training.trace import Trace
 
 Floats = NDArray[np.float32]
-
 CHUNK = 256
 """Positions scored together: with a vocabulary of 50,000 they take 50 MB a copy."""
 
@@ -123,8 +122,7 @@ def score_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tenso
         part, wanted = logits[start : start + CHUNK].float(), targets[start : start + CHUNK, None]
         log_p = part.log_softmax(-1)
         p = log_p.exp()
-        # A token that a filter forbids has log-probability -inf and is never drawn: it adds
-        # nothing.
+        # A token that a filter forbids has log-probability -inf and is never drawn.
         possible = p != 0
         mean = torch.where(possible, p * log_p, 0).sum(-1)
         off = torch.where(possible, p * (log_p - mean[:, None]).square(), 0).sum(-1)
@@ -236,25 +234,21 @@ class HasTrace(Protocol):
     @property
     def model(self) -> Module:
         """The module."""
-        ...
 
     @property
     def digest(self) -> str:
         """Digest of its weights."""
-        ...
 
     @property
     def trace(self) -> Trace:
         """The trace of its training."""
-        ...
 
 
 class ScoredModel:
     """A model together with its scores and answers so far.
 
     Args:
-        model: evaluated unchanged; a stored one is loaded where it is needed itself, and its scores
-            and answers stay when another is.
+        model: evaluated unchanged; a stored one is loaded only where it is itself needed.
         task: how records become batches.
         cache: a folder of all models' scores and answers, by digest; None: memory alone.
         taught: ids of all records that Olvido itself taught the model; None: unknown.
@@ -281,8 +275,15 @@ class ScoredModel:
             self._scores, self._answers = self._cache.read()
 
     @classmethod
-    def of(cls, trained: HasTrace, task: Task, *, cache: Path | None = None) -> ScoredModel:
-        """A model whose training Olvido saw, with the trace's information.
+    def of(
+        cls,
+        trained: HasTrace,
+        task: Task,
+        *,
+        cache: Path | None = None,
+        stored: StoredModel | None = None,
+    ) -> ScoredModel:
+        """A model whose training Olvido saw, with the trace's information; its module, or `stored`.
 
         Raises:
             DigestMismatch: its weights are not the trained ones.
@@ -290,7 +291,7 @@ class ScoredModel:
         trace, taught, began = trained.trace, None, None
         if trace.origin is not None:
             taught, began = trace.taught, trace.origin.digest
-        scored = cls(trained.model, task, cache=cache, taught=taught, began=began)
+        scored = cls(stored or trained.model, task, cache=cache, taught=taught, began=began)
         if scored.digest != trained.digest:
             raise DigestMismatch("a model that was given with its trace", trained.digest,
                                  scored.digest)  # fmt: skip
@@ -362,8 +363,7 @@ class ScoredModel:
 
     def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:
         """A stored result about this model and these records; `find` computes it once for `what`.
-        It is for results that cost more than a score: of a quantized or relearned copy.
-        """
+        It is for results that cost more than a score: of a quantized or relearned copy."""
         total = hashlib.sha256(what.encode())
         for record in records:
             total.update(self._key(record))

@@ -19,9 +19,11 @@ from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
 from olvido.methods.types import priced
+from olvido.models import Loaded
+from olvido.models.stored import ModelSlot, StoredModel
 from olvido.requests.planner import Choice, Route
 from olvido.requests.publishing import Prepared, document
-from olvido.requests.types import Attempt, ProbeSets, Stage
+from olvido.requests.types import Attempt, ProbeSets, ReferenceModel, Stage
 from olvido.schemas.options import RunOptions
 from olvido.workspace import LedgerModel, Workspace
 
@@ -33,10 +35,11 @@ def never_trained(
     *,
     count: int,
     stage: Callable[[str], Watcher | None],
-) -> tuple[LedgerModel, ...]:
+) -> tuple[ReferenceModel, ...]:
     """Return models trained like `loaded` on everything but these records, with other seeds.
 
-    Models that the ledger has already are used; the rest are trained now and entered.
+    Models that the ledger has already are used; the rest are trained now and entered. One of them
+    at a time is in memory.
 
     Raises:
         MissingNeed: it is not known how the model was trained.
@@ -65,7 +68,19 @@ def never_trained(
                 watch=watch,
             )
         )
-    return tuple(workspace.load(model.id) for model in found)
+    slot = ModelSlot()
+    return tuple(_reference(workspace, model, slot) for model in found)
+
+
+def _reference(workspace: Workspace, model: Model, slot: ModelSlot) -> ReferenceModel:
+    def read() -> Loaded:
+        found = workspace.load(model.id)
+        folder = workspace.settings.models / model.path
+        return Loaded(found.trained.model, found.tokenizer, str(folder))
+
+    loaded = workspace.load(model.id)
+    stored = StoredModel(read, slot, name=f"model {model.id}")
+    return ReferenceModel(loaded.fact, ScoredModel.of(loaded.trained, loaded.task, stored=stored))
 
 
 def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: int) -> Cost | None:
@@ -126,7 +141,7 @@ def tried(
     how: RunOptions,
     probes: ProbeSets,
     stage: Stage,
-) -> tuple[tuple[Attempt, ...], tuple[LedgerModel, ...]]:
+) -> tuple[tuple[Attempt, ...], tuple[ReferenceModel, ...]]:
     """Try methods in order; the last attempt passed if any did. Also the references compared with.
 
     Args:
@@ -161,7 +176,7 @@ class _Evaluator:
     references: int
     level: str | None
     stage: Stage
-    never: tuple[LedgerModel, ...] = ()
+    never: tuple[ReferenceModel, ...] = ()
 
     def require_references(self) -> None:
         """Train the references that are missing."""
@@ -181,7 +196,7 @@ class _Evaluator:
             "general": self.probes.general,
             "holdout": self.probes.attacked,
             "original": ScoredModel.of(self.loaded.trained, task),
-            "reference": [ScoredModel.of(other.trained, task) for other in self.never],
+            "reference": [other.scored for other in self.never],
             "task": task,
         }
 
@@ -245,7 +260,7 @@ def prepare(
     workspace: Workspace,
     loaded: LedgerModel,
     attempts: Sequence[Attempt],
-    never: Sequence[LedgerModel],
+    never: Sequence[ReferenceModel],
     lineages: Sequence[Lineage],
     split: Split,
     planned: tuple[Sequence[Route], Choice],
@@ -285,7 +300,7 @@ def prepare(
             identifier,
             identifiers,
             loaded,
-            never,
+            [reference.fact for reference in never],
             [dataset.name for dataset in lineage.datasets],
             *planned,
             attempts,

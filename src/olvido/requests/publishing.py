@@ -20,7 +20,6 @@ from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request, RequestSt
 from olvido.ledger.serving import SERVING
 from olvido.ledger.serving import publish as enter
 from olvido.methods import METHODS, Split
-from olvido.models import weights_digest
 from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.limits import LIMITS
 from olvido.requests.handlers import RequestContext
@@ -223,7 +222,7 @@ def document(
     identifier: str,
     together: Sequence[str],
     loaded: LedgerModel,
-    never: Iterable[LedgerModel],
+    never: Iterable[Model],
     datasets: Sequence[str],
     found: Sequence[Route],
     choice: Choice,
@@ -237,7 +236,7 @@ def document(
         identifier: the request's id.
         together: ids of all requests that were answered in the same run.
         loaded: the model that was asked to forget.
-        never: the references, where an audit needed them.
+        never: the references' entries in the ledger, where an audit needed them.
         datasets: names of the records' datasets.
         found, choice: every route with its price, and the chosen ones.
         tried: the attempts in their order.
@@ -251,8 +250,7 @@ def document(
         "model": {"before": loaded.fact.id, "after": published.id if published else None},
         "digest": {"before": str(loaded.fact.digest), "after": published and str(published.digest)},
         "never_trained": [
-            {"id": h.fact.id, "seed": h.fact.seed, "digest": weights_digest(h.trained.model)}
-            for h in never
+            {"id": one.id, "seed": one.seed, "digest": str(one.digest)} for one in never
         ],
         "records": {
             "forgotten": len(split.forget),
