@@ -43,7 +43,7 @@ from olvido.requests.types import ProbeSets
 from zoo import Town, Zoo, town
 
 REPORTED, FRESH, TUNED = 1000, 1100, 2000
-SUSPECTS, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 20
+CANDIDATES, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 20
 REFERENCES = 3
 SUSPECT = 4
 """Number of the never-trained model that is audited."""
@@ -246,7 +246,7 @@ def summary(out: Path) -> dict[str, Any]:
         return harness.pieces(out / part)
 
     found: dict[str, Any] = {}
-    for part, where in (("suspects", ""), ("fresh", " in fresh towns")):
+    for part, where in (("candidates", ""), ("fresh", " in fresh towns")):
         for kind, some in _kinds(rows(part)).items():
             alarms = [row for row in some if row["verdict"] != "pass"]
             found[f"false alarms{where}, {kind}"] = share(len(alarms), len(some)) | {
@@ -307,8 +307,8 @@ def main() -> None:
     """Run one part."""
     parser = harness.arguments(__doc__, folder=True)
     parts = {
-        "suspects": (range(REPORTED, REPORTED + SUSPECTS), candidate),
-        "fresh": (range(FRESH, FRESH + SUSPECTS), candidate),
+        "candidates": (range(REPORTED, REPORTED + CANDIDATES), candidate),
+        "fresh": (range(FRESH, FRESH + CANDIDATES), candidate),
         "plan": (range(REPORTED, REPORTED + PLANS), planned),
         "first": (range(REPORTED, REPORTED + PLANS), first),
     }

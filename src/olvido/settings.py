@@ -18,7 +18,8 @@ from olvido.errors import InputError, UnknownName
 FILE = "olvido.toml"
 LEDGER = "ledger.db"
 """The default name of the ledger's file."""
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+"""Types of a model's weights; `auto`: the type of its files."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "ledger": LEDGER,

@@ -1,6 +1,7 @@
 """Same numbers, same digest; any other number, another one."""
 
 import copy
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -73,3 +74,14 @@ def test_persistent_buffers_count_and_others_do_not() -> None:
 
     assert weights_digest(made(True, 0.0)) != weights_digest(made(True, 1.0))
     assert weights_digest(made(False, 0.0)) == weights_digest(made(False, 1.0))
+
+
+def test_the_digest_makes_no_copy_of_a_tensor() -> None:
+    model = torch.nn.Linear(1000, 1000)
+    tracemalloc.start()
+    try:
+        weights_digest(model)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < model.weight.nbytes / 10

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,47 @@ def test_half_precision_is_kept_by_saving(saved: Path, tokenizer: Any, tmp_path:
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     save(half.model, tokenizer, tmp_path / "half")
     assert load(tmp_path / "half", dtype="bfloat16").digest == half.digest
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+def test_the_type_of_the_files_is_kept_where_none_is_asked_for(
+    saved: Path, tokenizer: Any, tmp_path: Path, stored: str
+) -> None:
+    made = load(saved, dtype=stored)
+    save(made.model, tokenizer, tmp_path / "stored")
+    found = load(tmp_path / "stored", dtype="auto")
+    assert {str(p.dtype) for p in found.model.parameters()} == {f"torch.{stored}"}
+    assert found.digest == made.digest
+
+
+@pytest.mark.parametrize("name", ["tiny", "a folder"])
+def test_half_precision_rounds_weights_and_no_positions(saved: Path, name: str) -> None:
+    where = saved if name == "a folder" else name
+    half, whole = (load(where, dtype=dtype).model for dtype in ("bfloat16", "float32"))
+    positions = dict(whole.named_buffers())
+    assert positions
+    assert all(buffer.equal(positions[name]) for name, buffer in half.named_buffers())
+    weights = dict(half.named_parameters())
+    assert all(weights[n].equal(w.to(torch.bfloat16)) for n, w in whole.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "auto"])
+def test_weights_of_the_type_asked_for_stay_in_their_file(
+    saved: Path, tokenizer: Any, tmp_path: Path, dtype: str
+) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("what is mapped into memory is read from /proc")
+    kind = "float32" if dtype == "auto" else dtype
+    save(load(saved, dtype=kind).model, tokenizer, tmp_path / kind)
+    loaded = load(tmp_path / kind, dtype=dtype)
+    # A second copy in memory would be no part of the file's mapping.
+    starts = [
+        tuple(int(end, 16) for end in line.split()[0].split("-"))
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(f"{tmp_path / kind / 'model.safetensors'}")
+    ]
+    for parameter in loaded.model.parameters():
+        assert any(start <= parameter.data_ptr() < end for start, end in starts)
 
 
 def test_the_seed_of_tiny(tokenizer: Any) -> None:
@@ -97,8 +139,8 @@ def test_a_device_that_is_not_here_is_one_line(device: str) -> None:
 
 
 def test_an_unknown_dtype() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'bfloat16'"):
-        load("tiny", dtype="float16")
+    with pytest.raises(UnknownName, match="did you mean 'float32'"):
+        load("tiny", dtype="float8")
 
 
 def without_everything(folder: Path) -> None:

@@ -37,7 +37,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
     monkeypatch.setattr("olvido.requests.attempts.forget", forget)
     monkeypatch.setattr("olvido.requests.attempts.audit", audit)
     monkeypatch.setattr("olvido.requests.attempts.ScoredModel.of", lambda *_: None)
-    never = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
+    never = SimpleNamespace(scored=None)
     monkeypatch.setattr("olvido.requests.attempts.never_trained", lambda *_, **__: (never,))
     return said
 

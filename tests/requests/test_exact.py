@@ -188,7 +188,7 @@ class Crash(Exception):
 @pytest.mark.parametrize(
     "at",
     [
-        "olvido.learners.sharded.carry_out",
+        "olvido.learners.parts.carry_out",
         "olvido.workspace.save",
         "olvido.workspace.write_trace",
         "olvido.workspace.Store.add_model",

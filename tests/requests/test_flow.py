@@ -208,8 +208,9 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     assert not (first | second) & set(trace.present)
     # What it is measured against saw neither of them.
     (reference,) = done.references
-    assert isinstance(reference.trained.trace, StepLog)
-    assert not set(reference.trained.trace.plan.slots) & (first | second)
+    trace = workspace.load(reference.fact.id).trained.trace
+    assert isinstance(trace, StepLog)
+    assert not set(trace.plan.slots) & (first | second)
 
 
 @pytest.mark.slow

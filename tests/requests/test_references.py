@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from olvido.errors import MissingNeed
 from olvido.learners import Trained
+from olvido.models import weights_digest
 from olvido.requests.attempts import never_trained
 from olvido.workspace import SERVING, Workspace
 
@@ -38,8 +40,21 @@ def test_they_are_trained_without_the_records_and_with_other_seeds(
     states = {state.model.id: state for state in lineage.models}
     for other in never:
         assert states[other.fact.id].contained == ()
-        assert other.trained.trace.recipe == held.trained.trace.recipe  # type: ignore[union-attr]
-        assert not set(leaver_ids(place)) & set(other.trained.trace.plan.slots)  # type: ignore[union-attr]
+        trace = workspace.load(other.fact.id).trained.trace
+        assert trace.recipe == held.trained.trace.recipe  # type: ignore[union-attr]
+        assert not set(leaver_ids(place)) & set(trace.plan.slots)  # type: ignore[union-attr]
+        assert other.scored.digest == str(other.fact.digest) == weights_digest(other.scored.model)
+        assert other.scored.taught == trace.taught  # type: ignore[union-attr]
+
+
+def test_one_of_them_at_a_time_is_in_memory(ready: Any, opened: Opened) -> None:
+    place, workspace = opened(ready)
+    held = workspace.load(SERVING)
+    one, other = never_trained(workspace, held, leaver_ids(place), count=2, stage=quiet)
+    loaded = weakref.ref(one.scored.model)
+    assert loaded() is not None
+    assert other.scored.model is not None
+    assert loaded() is None
 
 
 def test_only_what_is_lacking_is_trained(ready: Any, opened: Opened) -> None:

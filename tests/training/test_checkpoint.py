@@ -6,9 +6,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from olvido.learners import Lora, Progress, Recipe, StepLog, train
 from olvido.learners.monolith import Monolith
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
-from olvido.training.checkpoint import KEPT, CheckpointStore, read
+from olvido.training.checkpoint import KEPT, Checkpoint, CheckpointStore, read
 
 Records = tuple[Example, ...]
 Run = Callable[..., tuple[Any, Any]]
@@ -270,3 +272,20 @@ def test_a_temporary_shelf_goes_with_its_owner_and_not_with_a_copy() -> None:
     del checkpoints
     gc.collect()
     assert not folder.exists()
+
+
+def test_no_copy_of_the_weights_is_made_to_write_or_read_them(tmp_path: Path) -> None:
+    weights = {str(n): torch.arange(250_000.0) + n for n in range(4)}
+    state = Checkpoint(1, "", "", weights, {}, [], b"log", 0.0)
+    tracemalloc.start()
+    try:
+        path = CheckpointStore(tmp_path).write(state)
+        found = read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sha256(path.read_bytes()).hexdigest() in path.name
+    assert all(found.weights[name].equal(weights[name]) for name in weights)
+    # One tensor at a time passes through; torch's own memory is not traced.
+    assert peak < 2 * weights["0"].nbytes
+    assert sorted(tmp_path.iterdir()) == [path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +29,7 @@ from olvido.audits.types import (
 )
 from olvido.audits.verdict import Report, doubts, judge, settle
 from olvido.errors import InputError, MissingNeed, ParameterName
+from olvido.models.stored import ModelSlot, StoredModel
 from olvido.statistics import LEAST_CONTROLS
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
@@ -38,8 +40,9 @@ FEW = 4
 NATURES = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.CLASSES})
 """Needs that a model's kind meets or not, and that no argument can provide."""
 
-Model = Module | ScoredModel | HasTrace
-"""A model as an argument: a module, one with its scores, or one with its training's trace."""
+Model = Module | ScoredModel | HasTrace | StoredModel | str | Path | Callable[[], Any]
+"""A model as an argument: a module, one with its scores, one with its training's trace; or one that
+is loaded for its turn alone: its folder or hub id, or a callable that loads."""
 
 Given = str | type[Audit] | Audit
 """An audit as an argument: a name that `olvido audits` lists, a class, or an object."""
@@ -73,7 +76,8 @@ def audit(
     Args:
         model: the candidate; it is not changed. Here and below, a `ScoredModel` in place of a
             module keeps its scores for the next audit, and a result of `train` or `forget` brings
-            its trace.
+            its trace. Of models given by folder, hub id or a callable that loads (`StoredModel`),
+            one at a time is in memory.
         forget: the forget set; rows may have `paraphrases`, questions never trained on.
         reference: never-trained models of different seeds; three or more show the variance between
             seeds. Each is authenticated: by its trace, or by tests beside the holdout.
@@ -165,7 +169,9 @@ class PreparedAudit:
         asked = {AUDITS.name_of(one) for one in ([] if audits is None else audits)}
         asked |= {AUDITS.name_of(one) for one in metrics}
         wanted = Level.named(level)
-        references = list(reference) if isinstance(reference, Sequence) else [reference]
+        if isinstance(reference, str) or not isinstance(reference, Sequence):
+            reference = [reference]
+        references = list(reference)
         if not references:
             raise MissingNeed(
                 "an audit needs at least one model that never saw the data, better three of "
@@ -180,11 +186,15 @@ class PreparedAudit:
             )
         task = task_of(tokenizer, task)
 
+        slot = ModelSlot()
+
         def scored(asked: Model) -> ScoredModel:
             if isinstance(asked, ScoredModel):
                 return asked
-            if isinstance(asked, Module):
+            if isinstance(asked, Module | StoredModel):
                 return ScoredModel(asked, task, cache=cache)
+            if isinstance(asked, str | Path) or callable(asked):
+                return ScoredModel(StoredModel(asked, slot), task, cache=cache)
             return ScoredModel.of(asked, task, cache=cache)
 
         def read(
@@ -281,6 +291,9 @@ class PreparedAudit:
                 texts += [record for ask in asked for record in ask.controls]
             scored.scores(texts)
             scored.answers([record for ask in asked for record in ask.answered])
+            for look in (one for ask in asked for one in ask.inside):
+                with suppress(CannotEvaluate):
+                    look(scored)
             if watch is not None:
                 watch("models", number + 1, rounds)
         refuse_echoes(evidence)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
-from olvido.audits.integrity.weights import paired, rows_of
+from olvido.audits.integrity.weights import paired, rows_of, tensors
 from olvido.audits.scoring import BATCH, ScoredModel
 from olvido.audits.types import Asks, Evidence, EvidenceNeed
 from olvido.errors import InputError
@@ -32,6 +32,7 @@ from olvido.learners import Recipe, train
 from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
+from olvido.models.stored import ModelSlot, StoredModel
 from olvido.tasks import Example, Task
 
 SAMPLE = 8
@@ -103,6 +104,7 @@ def train_references(
     recipe: Recipe,
     folder: Path,
     cache: Path | None = None,
+    slot: ModelSlot | None = None,
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
 ) -> list[ScoredModel]:
@@ -116,6 +118,7 @@ def train_references(
         task, recipe: of the candidate's training.
         folder: each lies in a folder of its own here and is not trained again.
         cache: see `ScoredModel`.
+        slot: one of them at a time is loaded into it; None: a slot of their own.
         workers: models trained at a time.
         watch: called with the number of models ready, and their total.
 
@@ -138,7 +141,7 @@ def train_references(
         for seed, start in enumerate(starts, 1)
     ]
     made = carried_out(
-        trainings, task=task, recipe=recipe, folder=folder, workers=workers, watch=watch
+        trainings, task=task, recipe=recipe, folder=folder, slot=slot, workers=workers, watch=watch
     )
     taught = [record.id for record in retain]
     return [
@@ -185,9 +188,10 @@ def carried_out(
     task: Task,
     recipe: Recipe,
     folder: Path,
+    slot: ModelSlot | None = None,
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
-) -> list[Module]:
+) -> list[StoredModel]:
     """The models, in order, trained where they do not lie in the folder yet.
 
     Each lies in a folder of its own, which appears when it is complete: a stopped run continues
@@ -197,6 +201,7 @@ def carried_out(
         trainings: the trainings to do.
         task, recipe: of all models.
         folder: the folder of all models.
+        slot: one of them at a time is loaded into it; None: a slot of their own.
         workers: models trained at a time.
         watch: called with the number of models ready, and their total.
 
@@ -216,7 +221,15 @@ def carried_out(
     for done, _ in enumerate(side_by_side(jobs, workers=workers), there + 1):
         if watch is not None:
             watch(done, len(trainings))
-    return [_read(home, t.start) for home, t in zip(homes, trainings, strict=True)]
+    slot = ModelSlot() if slot is None else slot
+    made = [
+        StoredModel(partial(_read, home, training.start), slot, name=str(home))
+        for home, training in zip(homes, trainings, strict=True)
+    ]
+    for one in made:
+        # Damage is to show before hours of an audit, not after.
+        _ = one.digest
+    return made
 
 
 def _train(
@@ -317,12 +330,12 @@ def copies(one: ScoredModel, other: ScoredModel) -> bool:
 
     Tensors that do not differ at all, like frozen ones, do not count.
     """
-    found = paired(one.model, other.model)
+    found = paired(one.source, other.source)
     if found.mismatch is not None:
         return False
     apart = size = 0.0
     differing = rounded = 0
-    for _, a, b in found.pairs:
+    for a, b in tensors(found.pairs):
         if not a.is_floating_point() or a.equal(b.to(a)):
             continue
         for x, y in zip(rows_of(a), rows_of(b), strict=True):

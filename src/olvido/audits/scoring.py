@@ -1,14 +1,14 @@
 """Scored models: each text is scored or answered once for each model, for all audits together.
 
 A forward pass over a record gives its scores, token by token. The cache stores scores and answers
-on
-disk by the digests of model and text: a folder for each model has files that are written once,
+on disk by the digests of model and text: a folder for each model has files that are written once,
 whole, and never changed. An unreadable file is set aside with a warning and its content computed
 again. Scores and answers reveal their records: remove the folder when a record is to be forgotten.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -33,12 +33,12 @@ from olvido.errors import DigestMismatch
 from olvido.files import write
 from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
+from olvido.models.stored import StoredModel
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
 from olvido.training.trace import Trace
 
 Floats = NDArray[np.float32]
-
 CHUNK = 256
 """Positions scored together: with a vocabulary of 50,000 they take 50 MB a copy."""
 
@@ -123,8 +123,7 @@ def score_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tenso
         part, wanted = logits[start : start + CHUNK].float(), targets[start : start + CHUNK, None]
         log_p = part.log_softmax(-1)
         p = log_p.exp()
-        # A token that a filter forbids has log-probability -inf and is never drawn: it adds
-        # nothing.
+        # A token that a filter forbids has log-probability -inf and is never drawn.
         possible = p != 0
         mean = torch.where(possible, p * log_p, 0).sum(-1)
         off = torch.where(possible, p * (log_p - mean[:, None]).square(), 0).sum(-1)
@@ -236,24 +235,21 @@ class HasTrace(Protocol):
     @property
     def model(self) -> Module:
         """The module."""
-        ...
 
     @property
     def digest(self) -> str:
         """Digest of its weights."""
-        ...
 
     @property
     def trace(self) -> Trace:
         """The trace of its training."""
-        ...
 
 
 class ScoredModel:
     """A model together with its scores and answers so far.
 
     Args:
-        model: evaluated unchanged.
+        model: evaluated unchanged; a stored one is loaded only where it is itself needed.
         task: how records become batches.
         cache: a folder of all models' scores and answers, by digest; None: memory alone.
         taught: ids of all records that Olvido itself taught the model; None: unknown.
@@ -262,14 +258,14 @@ class ScoredModel:
 
     def __init__(
         self,
-        model: Module,
+        model: Module | StoredModel,
         task: Task,
         *,
         cache: Path | None = None,
         taught: Collection[str] | None = None,
         began: str | None = None,
     ) -> None:
-        self.model, self.task = model, task
+        self.source, self.task = model, task
         self.taught = None if taught is None else frozenset(taught)
         self.began = began
         self._cache = None if cache is None else ScoreCache(cache, self.digest)
@@ -280,8 +276,15 @@ class ScoredModel:
             self._scores, self._answers = self._cache.read()
 
     @classmethod
-    def of(cls, trained: HasTrace, task: Task, *, cache: Path | None = None) -> ScoredModel:
-        """A model whose training Olvido saw, with the trace's information.
+    def of(
+        cls,
+        trained: HasTrace,
+        task: Task,
+        *,
+        cache: Path | None = None,
+        stored: StoredModel | None = None,
+    ) -> ScoredModel:
+        """A model whose training Olvido saw, with the trace's information; its module, or `stored`.
 
         Raises:
             DigestMismatch: its weights are not the trained ones.
@@ -290,16 +293,28 @@ class ScoredModel:
         # What somebody declares, nobody witnessed.
         if trace.origin is not None and trace.learner != DECLARED:
             taught, began = trace.taught, trace.origin.digest
-        scored = cls(trained.model, task, cache=cache, taught=taught, began=began)
+        scored = cls(stored or trained.model, task, cache=cache, taught=taught, began=began)
         if scored.digest != trained.digest:
             raise DigestMismatch("a model that was given with its trace", trained.digest,
                                  scored.digest)  # fmt: skip
         return scored
 
+    @property
+    def model(self) -> Module:
+        """The module, loaded now where it is a stored one's."""
+        source = self.source
+        return source.module if isinstance(source, StoredModel) else source
+
+    def replica(self) -> Module:
+        """A module with these weights that may be changed."""
+        source = self.source
+        return source.take() if isinstance(source, StoredModel) else copy.deepcopy(source)
+
     @cached_property
     def digest(self) -> str:
         """Digest of the weights when first computed."""
-        return weights_digest(self.model)
+        source = self.source
+        return source.digest if isinstance(source, StoredModel) else weights_digest(source)
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:
@@ -310,18 +325,19 @@ class ScoredModel:
         asked = {f"{i}": key for i, key in enumerate(fresh) if key not in self._scores}
         if asked:
             found: dict[bytes, Score] = {}
-            training = self.model.training
-            self.model.eval()
-            device = next(self.model.parameters()).device
+            model = self.model
+            training = model.training
+            model.eval()
+            device = next(model.parameters()).device
             numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
             batches = (self.task.batches(some, BATCH) for some in _alike(numbered, self.task))
             for batch in chain.from_iterable(batches):
-                logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
+                logits, targets, rows = self.task.answer_logits(model, batch.to(device))
                 cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
                 columns = (np.split(c.numpy(), cuts) for c in score_logits(logits, targets))
                 for i, *arrays in zip(batch.ids, *columns, strict=True):
                     found[asked[i]] = Score(*arrays)
-            self.model.train(training)
+            model.train(training)
             self._scores |= found
             if self._cache is not None:
                 self._cache.add_scores(found)
@@ -336,10 +352,11 @@ class ScoredModel:
         fresh = dict(zip(keys, records, strict=True))
         asked = {key: record for key, record in fresh.items() if key not in self._answers}
         if asked:
-            training = self.model.training
-            self.model.eval()
-            texts = self.task.generate(self.model, list(asked.values()), BATCH)
-            self.model.train(training)
+            model = self.model
+            training = model.training
+            model.eval()
+            texts = self.task.generate(model, list(asked.values()), BATCH)
+            model.train(training)
             found = dict(zip(asked, texts, strict=True))
             self._answers |= found
             if self._cache is not None:
@@ -348,8 +365,7 @@ class ScoredModel:
 
     def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:
         """A stored result about this model and these records; `find` computes it once for `what`.
-        It is for results that cost more than a score: of a quantized or relearned copy.
-        """
+        It is for results that cost more than a score: of a quantized or relearned copy."""
         total = hashlib.sha256(what.encode())
         for record in records:
             total.update(self._key(record))

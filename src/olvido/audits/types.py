@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -149,12 +149,17 @@ class Asks:
         controls: records that all models but the original score.
         answered: records that every model answers as well.
         passes: tokens of all other forward passes; a training step counts three.
+        inside: called with every model while it is loaded, and before `run`: for what `run` will
+            ask of it beyond these records, so that a stored model need not be loaded again. What
+            they find is kept by the model (`scores`, `answers`, `once`); an error that says
+            the audit cannot be evaluated is left to `run`.
     """
 
     scored: tuple[Example, ...] = ()
     controls: tuple[Example, ...] = ()
     answered: tuple[Example, ...] = ()
     passes: int = 0
+    inside: tuple[Callable[[ScoredModel], object], ...] = ()
 
 
 class Audit(Protocol):

@@ -15,11 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from torch.nn import Module
+
 from olvido.audits import Audit, Report, Status, audit
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import write_document
 from olvido.methods import Method, forget
 from olvido.models import load
+from olvido.models.stored import ModelSlot, StoredModel
 from olvido.tasks import Example, Language
 
 ORIGINAL, NEVER = "original", "never trained"
@@ -64,17 +67,22 @@ class CellSpec:
 
 def carry_out(order: CellSpec) -> dict[str, Any]:
     """Forget, measure, and audit."""
-    read = partial(load, dtype=order.dtype, device=order.device)
-    loaded = read(order.model)
-    task = Language(loaded.tokenizer, chat=order.chat)
+    slot = ModelSlot()
+
+    def stored(name: str) -> StoredModel:
+        read = partial(load, name, dtype=order.dtype, device=order.device)
+        return StoredModel(read, slot, name=name)
+
+    original = stored(order.model)
+    task = Language(original.tokenizer, chat=order.chat)
     records = order.records
-    candidate = loaded.model
+    candidate: Module | StoredModel = original
     made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
     if order.method is not None:
         began = peak()
         try:
             outcome = forget(
-                loaded.model,
+                original.module,
                 forget=records["forget"],
                 retain=records["retain"],
                 holdout=records["calibrating"],
@@ -94,7 +102,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
             name: document[name] for name in ("cost", "stopped", "options", "trials", "history")
         }
         made["memory"] = {"peak": most, "before": began}
-    references = [read(name).model for name in order.references]
+    references = [stored(name) for name in order.references]
     if order.row == NEVER:
         candidate = references.pop(order.seed)
     report = audit(
@@ -105,7 +113,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
         general=records["general"],
         holdout=records["attacked"],
         # The original model cannot be compared with itself.
-        original=loaded.model,
+        original=original,
         reference=references,
         task=task,
         level=order.level,

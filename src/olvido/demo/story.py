@@ -237,7 +237,7 @@ def _document(
     people = {
         "before": before.trained.model,
         "after": first.outcome.model if first.outcome else None,
-        "never_trained": never.trained.model,
+        "never_trained": never.scored.source,
     }
     scored_models = {n: ScoredModel(m, before.task) for n, m in people.items() if m is not None}
     groups = {

@@ -241,7 +241,7 @@ class Activations:
         for i in sorted(self.states):
             state = self.states[i].contiguous()
             total.update(f"{i}|{self.contents[i]}|{state.dtype}|{tuple(state.shape)}|".encode())
-            total.update(state.reshape(-1).view(torch.uint8).numpy().tobytes())
+            total.update(state.reshape(-1).view(torch.uint8).numpy().data)
         return total.hexdigest()
 
     def save(self, path: Path) -> None:

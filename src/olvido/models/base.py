@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
 from olvido.models.digest import weights_digest
+from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
 from olvido.models.folder import read_causal, require_own
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-
-DTYPES = ("float32", "bfloat16")
+from olvido.settings import DTYPES
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Loaded:
         return weights_digest(self.model)
 
 
-def _tiny(seed: int, cache: Path) -> Loaded:
+def _tiny(seed: int, cache: Path, **how: Any) -> Loaded:
     tokenizer = tiny_tokenizer()
     return Loaded(tiny_model(len(tokenizer), seed=seed).eval(), tokenizer, "tiny")
 
 
-def _smollm2(seed: int, cache: Path) -> Loaded:
-    return _pretrained(str(fetch(cache)), "smollm2")
+def _smollm2(seed: int, cache: Path, **how: Any) -> Loaded:
+    return _pretrained(str(fetch(cache)), "smollm2", **how)
 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
+MODELS: dict[str, Callable[..., Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models with a short name."""
 
 
@@ -71,7 +71,8 @@ def load(
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
         seed: the seed of `tiny`'s weights; trained models ignore it.
-        dtype: `float32` or `bfloat16`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: the type of the files. They are read in
+            it, and without a second copy in another.
         device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: folder of downloaded models.
         trusted: folders or hub ids whose own code may run; no other's does.
@@ -84,14 +85,12 @@ def load(
     >>> load("tiny", seed=3).digest == load("tiny", seed=3).digest
     True
     """
-    import torch
-
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
     require_device(device)
     text = str(name)
     if text in MODELS:
-        loaded = MODELS[text](seed, cache or default_cache())
+        loaded = MODELS[text](seed, cache or default_cache(), dtype=dtype, device=device)
     elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
             # Without a network, requests to the hub would take minutes.
@@ -99,11 +98,26 @@ def load(
                 f"there is no model {text}: {Path(text).parent} is a folder here, and holds no "
                 f"{Path(text).name!r}"
             )
-        loaded = _pretrained(text, text, code=text in trusted or Path(text).name in trusted)
+        code = text in trusted or Path(text).name in trusted
+        loaded = _pretrained(text, text, code=code, dtype=dtype, device=device)
     else:
         raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
-    model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+    model = loaded.model.to(device)
+    if isinstance(model, Ensemble | Routed):
+        # Their parts are files of several types, which only compute together in one.
+        model = model.to(next(model.parameters()).dtype if dtype == "auto" else _type(dtype))
+    elif dtype != "auto":
+        # Parameters alone: buffers such as the frequencies of rotary positions are computed in
+        # float32 whatever the weights' type is, and rounding them would move later positions.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(_type(dtype))
     return Loaded(model, loaded.tokenizer, loaded.name)
+
+
+def _type(name: str) -> Any:
+    import torch
+
+    return getattr(torch, name)
 
 
 def require_device(name: str) -> None:
@@ -131,20 +145,18 @@ def _there(device: str) -> bool:
     return bool(found and found.is_available())
 
 
-def _pretrained(where: str, name: str, *, code: bool = False) -> Loaded:
+def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
     from transformers import AutoTokenizer
-
-    from olvido.models.ensemble import DOCUMENT, LanguageEnsemble
 
     require_own(Path(where), code=code)
     try:
         model: Any
         if (Path(where) / DOCUMENT).is_file():
-            model = LanguageEnsemble.from_pretrained(where)
+            model = LanguageEnsemble.from_pretrained(where, dtype=dtype)
         elif (Path(where) / MARK).is_file():
-            model = Routed.from_pretrained(where)
+            model = Routed.from_pretrained(where, dtype=dtype)
         else:
-            model = read_causal(where, code=code)
+            model = read_causal(where, code=code, dtype=dtype, device=device)
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code)
     except (
         ArithmeticError,

@@ -39,7 +39,8 @@ def weights_digest(model: Module) -> str:
     for name in sorted(named):
         tensor = named[name].cpu().contiguous()
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        # The array lends its memory: `tobytes` would copy the tensor.
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{total.hexdigest()}"
 
 

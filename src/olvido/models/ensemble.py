@@ -269,8 +269,12 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
         write_document(document, folder / DOCUMENT)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> LanguageEnsemble:
+    def from_pretrained(cls, folder: str | Path, *, dtype: str = "float32") -> LanguageEnsemble:
         """Read an ensemble that `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: the ensemble's.
+            dtype: see `read_causal`.
 
         Raises:
             InputError: the folder holds no ensemble, or one of another format.
@@ -296,7 +300,7 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
                 f"{path} is no ensemble that this version reads: expected the format {FORMAT}, an "
                 f"aggregation among {', '.join(AGGREGATIONS)} and the members' folders"
             )
-        read = [read_causal(Path(folder) / name) for name in members]
+        read = [read_causal(Path(folder) / name, dtype=dtype) for name in members]
         return cls(read, aggregation=document["aggregation"]).eval()
 
 

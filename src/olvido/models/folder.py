@@ -14,12 +14,19 @@ from safetensors import safe_open
 from olvido.errors import InputError
 
 
-def read_causal(where: str | Path, *, code: bool = False) -> Any:
-    """A causal language model from a folder or a hub id, in float32 and in evaluation mode.
+def read_causal(
+    where: str | Path, *, code: bool = False, dtype: str = "float32", device: str = "cpu"
+) -> Any:
+    """A causal language model from a folder or a hub id, in evaluation mode.
+
+    Weights on the CPU in the type of their files are those files, mapped into memory: pages are
+    read as they are needed.
 
     Args:
         where: folder or hub id.
         code: whether its own code may run.
+        dtype: the type of its weights; `auto`: that of their files.
+        device: where each weight is put as soon as it is read.
 
     Raises:
         InputError: the folder has files that no model needs, see `require_own`.
@@ -34,7 +41,8 @@ def read_causal(where: str | Path, *, code: bool = False) -> Any:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             str(where),
-            dtype="float32",
+            dtype=dtype,
+            device_map={"": device},
             output_loading_info=True,
             use_safetensors=True,
             trust_remote_code=code,

@@ -376,8 +376,8 @@ class Routed(ByPrompt):
         write_document(document, folder / MARK)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Routed:
-        """Read a model that `save_pretrained` wrote.
+    def from_pretrained(cls, folder: str | Path, *, dtype: str = "float32") -> Routed:
+        """Read a model that `save_pretrained` wrote; `dtype` is its base's, see `read_causal`.
 
         Raises:
             StateError: another format, or parts that do not belong together.
@@ -397,7 +397,7 @@ class Routed(ByPrompt):
             tuple(document["template"]["prefix"]), tuple(document["template"]["suffix"])
         )
         return cls(
-            read_causal(folder / BASE),
+            read_causal(folder / BASE, dtype=dtype),
             AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
             router=Router.load(folder),
             template=template,

@@ -20,9 +20,11 @@ from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
 from olvido.methods.types import priced
+from olvido.models import Loaded
+from olvido.models.stored import ModelSlot, StoredModel
 from olvido.requests.planner import Choice, Route
 from olvido.requests.publishing import Prepared, document
-from olvido.requests.types import Attempt, ProbeSets, Stage
+from olvido.requests.types import Attempt, ProbeSets, ReferenceModel, Stage
 from olvido.schemas.options import RunOptions
 from olvido.workspace import LedgerModel, Workspace
 
@@ -34,11 +36,12 @@ def never_trained(
     *,
     count: int,
     stage: Callable[[str], Watcher | None],
-) -> tuple[LedgerModel, ...]:
+) -> tuple[ReferenceModel, ...]:
     """Return models trained like `loaded` on everything but these records, with other seeds.
 
     Models that the ledger has already are used; the rest are trained now and entered. Where nobody
-    declared how a model was trained elsewhere, they are models that were entered with it.
+    declared how a model was trained elsewhere, they are models that were entered with it. One of
+    them at a time is in memory.
 
     Raises:
         MissingNeed: it is not known how the model was trained, and too few were entered.
@@ -48,9 +51,10 @@ def never_trained(
         raise MissingNeed(lacking)
     training, gone = _without(workspace, loaded, ids)
     if not _repeatable(training):
-        entered = [workspace.load(m.id) for m in _entered(workspace, training, gone)[:count]]
-        _require_same_vocabulary(loaded, entered)
-        return tuple(entered)
+        found = _entered(workspace, training, gone)[:count]
+        for model in found:
+            _require_same_vocabulary(loaded, workspace.load(model.id))
+        return _references(workspace, found)
     found = list(_known(workspace, training, gone))[:count]
     taken = {training.seed, *(model.seed for model in found)}
     seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
@@ -69,7 +73,23 @@ def never_trained(
                 watch=watch,
             )
         )
-    return tuple(workspace.load(model.id) for model in found)
+    return _references(workspace, found)
+
+
+def _references(workspace: Workspace, found: Sequence[Model]) -> tuple[ReferenceModel, ...]:
+    slot = ModelSlot()
+    return tuple(_reference(workspace, model, slot) for model in found)
+
+
+def _reference(workspace: Workspace, model: Model, slot: ModelSlot) -> ReferenceModel:
+    def read() -> Loaded:
+        found = workspace.load(model.id)
+        folder = workspace.settings.models / model.path
+        return Loaded(found.trained.model, found.tokenizer, str(folder))
+
+    loaded = workspace.load(model.id)
+    stored = StoredModel(read, slot, name=f"model {model.id}")
+    return ReferenceModel(loaded.fact, ScoredModel.of(loaded.trained, loaded.task, stored=stored))
 
 
 def lacking_references(
@@ -117,15 +137,13 @@ def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> lis
     return list(found.values())
 
 
-def _require_same_vocabulary(loaded: LedgerModel, entered: Sequence[LedgerModel]) -> None:
+def _require_same_vocabulary(loaded: LedgerModel, other: LedgerModel) -> None:
     """Raise InputError where losses a token could not be compared."""
-    vocabulary = loaded.tokenizer.get_vocab()
-    for other in entered:
-        if other.tokenizer.get_vocab() != vocabulary:
-            raise InputError(
-                f"model {other.fact.id} has another vocabulary than model {loaded.fact.id}, and "
-                "cannot be compared with it: enter one that was trained with the same tokenizer"
-            )
+    if other.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+        raise InputError(
+            f"model {other.fact.id} has another vocabulary than model {loaded.fact.id}, and "
+            "cannot be compared with it: enter one that was trained with the same tokenizer"
+        )
 
 
 def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: int) -> Cost | None:
@@ -202,7 +220,7 @@ def tried(
     how: RunOptions,
     probes: ProbeSets,
     stage: Stage,
-) -> tuple[tuple[Attempt, ...], tuple[LedgerModel, ...]]:
+) -> tuple[tuple[Attempt, ...], tuple[ReferenceModel, ...]]:
     """Try methods in order; the last attempt passed if any did. Also the references compared with.
 
     Args:
@@ -237,7 +255,7 @@ class _Evaluator:
     references: int
     level: str | None
     stage: Stage
-    never: tuple[LedgerModel, ...] = ()
+    never: tuple[ReferenceModel, ...] = ()
 
     def require_references(self) -> None:
         """Train the references that are missing."""
@@ -257,7 +275,7 @@ class _Evaluator:
             "general": self.probes.general,
             "holdout": self.probes.attacked,
             "original": ScoredModel.of(self.loaded.trained, task),
-            "reference": [ScoredModel.of(other.trained, task) for other in self.never],
+            "reference": [other.scored for other in self.never],
             "task": task,
         }
 
@@ -321,7 +339,7 @@ def prepare(
     workspace: Workspace,
     loaded: LedgerModel,
     attempts: Sequence[Attempt],
-    never: Sequence[LedgerModel],
+    never: Sequence[ReferenceModel],
     lineages: Sequence[Lineage],
     split: Split,
     planned: tuple[Sequence[Route], Choice],
@@ -361,7 +379,7 @@ def prepare(
             identifier,
             identifiers,
             loaded,
-            never,
+            [reference.fact for reference in never],
             [dataset.name for dataset in lineage.datasets],
             *planned,
             attempts,

@@ -23,6 +23,7 @@ from olvido.requests.types import (
     Destroyed,
     NothingToForget,
     ProbeSets,
+    ReferenceModel,
     RequestOutcome,
     Stage,
 )
@@ -129,7 +130,7 @@ class Attempted:
     """
 
     loaded: LedgerModel
-    never: tuple[LedgerModel, ...]
+    never: tuple[ReferenceModel, ...]
     attempts: tuple[Attempt, ...]
     found: tuple[Route, ...]
     choice: Choice

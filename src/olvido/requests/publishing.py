@@ -20,7 +20,6 @@ from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request, RequestSt
 from olvido.ledger.serving import SERVING
 from olvido.ledger.serving import publish as enter
 from olvido.methods import METHODS, Split
-from olvido.models import weights_digest
 from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.limits import limits_of
 from olvido.requests.handlers import RequestContext
@@ -223,7 +222,7 @@ def document(
     identifier: str,
     together: Sequence[str],
     loaded: LedgerModel,
-    never: Iterable[LedgerModel],
+    never: Iterable[Model],
     datasets: Sequence[str],
     found: Sequence[Route],
     choice: Choice,
@@ -237,7 +236,7 @@ def document(
         identifier: the request's id.
         together: ids of all requests that were answered in the same run.
         loaded: the model that was asked to forget.
-        never: the references, where an audit needed them.
+        never: the references' entries in the ledger, where an audit needed them.
         datasets: names of the records' datasets.
         found, choice: every route with its price, and the chosen ones.
         tried: the attempts in their order.
@@ -253,12 +252,12 @@ def document(
         "training": loaded.fact.training,
         "never_trained": [
             {
-                "id": h.fact.id,
-                "seed": h.fact.seed,
-                "digest": weights_digest(h.trained.model),
-                "training": h.fact.training,
+                "id": one.id,
+                "seed": one.seed,
+                "digest": str(one.digest),
+                "training": one.training,
             }
-            for h in never
+            for one in never
         ],
         "records": {
             "forgotten": len(split.forget),

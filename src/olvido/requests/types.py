@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from olvido.audits import Report, Verdict
+from olvido.audits import Report, ScoredModel, Verdict
 from olvido.learners import Watcher
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.methods import Outcome
@@ -116,12 +116,26 @@ class NothingToForget:
 
 
 @dataclass(frozen=True)
+class ReferenceModel:
+    """A retrained model of the ledger, which is loaded when it is compared with.
+
+    Attributes:
+        fact: its entry in the ledger.
+        scored: its scores, with the trace of its training.
+    """
+
+    fact: Model
+    scored: ScoredModel
+
+
+@dataclass(frozen=True)
 class RequestOutcome:
     """The result of a run.
 
     Attributes:
         requests: as the ledger has them now.
         before: the model that was asked to forget.
+        references: the retrained models that the attempts were compared with.
         published: the new version; None where every attempt failed.
         attempts: the attempts in their order.
         plan: all routes with their predicted cost, the choice, and its reason.
@@ -131,7 +145,7 @@ class RequestOutcome:
 
     requests: tuple[Request, ...]
     before: LedgerModel
-    references: tuple[LedgerModel, ...]
+    references: tuple[ReferenceModel, ...]
     published: Model | None
     attempts: tuple[Attempt, ...]
     plan: tuple[Route, ...]

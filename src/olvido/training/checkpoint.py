@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -12,13 +11,13 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from olvido.artifact_shapes import CHECKPOINT
 from olvido.errors import DigestMismatch, StateError
-from olvido.files import make_folder, write
+from olvido.files import begun_file, make_folder, publish
 from olvido.processes import from_main, is_main
 
 CACHE = "activations.safetensors"
@@ -76,11 +75,17 @@ class CheckpointStore:
 
         Older ones stay at the steps in `keep`, and the newest `KEPT` others.
         """
-        buffer = io.BytesIO()
-        torch.save(vars(state), buffer)
-        content = buffer.getvalue()
-        path = self.folder / f"step-{state.step:09d}-{hashlib.sha256(content).hexdigest()}.pt"
-        write(path, content)
+        make_folder(self.folder)
+        unfinished, file = begun_file(self.folder)
+        try:
+            with file:
+                hashed = _Hashed(file)
+                torch.save(vars(state), cast(IO[bytes], hashed))
+                file.flush()
+                path = self.folder / f"step-{state.step:09d}-{hashed.total.hexdigest()}.pt"
+                publish(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
         self._remove_all_but(keep, KEPT)
         return path
 
@@ -142,6 +147,26 @@ class CheckpointStore:
             path.unlink()
 
 
+class _Hashed:
+    """A file that is hashed while it is written, a tensor at a time.
+
+    Args:
+        file: open for writing.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.total = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Write these bytes at the end."""
+        self.total.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        self._file.flush()
+
+
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name.
 
@@ -159,11 +184,13 @@ def read(path: Path) -> Checkpoint:
         StateError: it is no checkpoint.
     """
     expected = _matched(path)[2]
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise DigestMismatch(f"checkpoint {path}", expected, found)
-    return Checkpoint(**torch.load(io.BytesIO(content), weights_only=True))
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise DigestMismatch(f"checkpoint {path}", expected, found)
+        # Of the open file, so that these are the bytes whose digest is right.
+        file.seek(0)
+        return Checkpoint(**torch.load(file, weights_only=True))
 
 
 def _matched(path: Path) -> re.Match[str]:

@@ -348,7 +348,7 @@ def _digest(value: Any) -> str:
         if isinstance(item, Tensor):
             tensor = item.detach().cpu().contiguous()
             total.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(item, Mapping):
             total.update(f"{{{len(item)}".encode())
             for key in sorted(item, key=str):

@@ -8,9 +8,11 @@ from hashlib import sha256
 from typing import ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from olvido.audits.attacks.lens import Reading, lens
-from olvido.audits.attacks.patching import erased_depth
+from olvido.audits.attacks.patching import Patched, donated, patched_with, require_shared
+from olvido.audits.attacks.patching import kept as share_kept
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import INSIDE, PROBABILITY, Range
@@ -39,19 +41,15 @@ class Lens:
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few records, whose answers go through the head once a layer."""
-        return Asks(passes=4 * _width(evidence) * len(evidence.models))
+        return Asks(
+            passes=4 * _width(evidence) * len(evidence.models),
+            inside=(partial(_read, _some(evidence)),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the best layer's probability with never-trained models'."""
         asked = _some(evidence)
-        readings: dict[int, Reading] = {}
-        for scored in evidence.models:
-            try:
-                readings[id(scored)] = scored.once(
-                    "lens", asked, partial(lens, scored.model, asked, scored.task)
-                )
-            except InputError as error:
-                raise CannotEvaluate(str(error)) from error
+        readings = {id(scored): _read(asked, scored) for scored in evidence.models}
 
         def best(scored: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
             values: Sequence[float] = np.exp(readings[id(scored)].log_p).max(axis=0).tolist()
@@ -95,7 +93,10 @@ class Patching:
         )
         # For each pair: the donor once, the receiver unpatched once and patched once for every
         # layer.
-        return Asks(passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1))
+        return Asks(
+            passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1),
+            inside=(partial(_prepare, evidence),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the retained share with that of never-trained models."""
@@ -107,12 +108,8 @@ class Patching:
         def kept(scored: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
             if scored is original:
                 return [1.0] * len(records)
-            try:
-                found = erased_depth(
-                    scored.model, original.model, never.model, records, scored.task
-                )
-            except InputError as error:
-                raise CannotEvaluate(str(error)) from error
+            most = _patched(evidence, never)
+            found = share_kept(_patched(evidence, scored), most)
             layers[id(scored)] = found.layers.tolist()
             # A record that no layer distinguishes from a never-learned one says nothing either way.
             values: Sequence[float] = np.nan_to_num(found.score).tolist()
@@ -129,6 +126,46 @@ class Patching:
             "never-trained": [layers[id(w)] for w in evidence.references],
         }
         return [found.but(exhibit=shown)]
+
+
+def _prepare(evidence: Evidence, scored: ScoredModel) -> None:
+    """Keep a model's states, to be put into the original model when it is there: the last one."""
+    if scored is not evidence.original:
+        _donated(evidence, scored)
+        return
+    for donor in (evidence.candidate, *evidence.references):
+        _patched(evidence, donor)
+
+
+def _donated(evidence: Evidence, scored: ScoredModel) -> tuple[tuple[Tensor, ...], ...]:
+    asked = _some(evidence)
+    try:
+        return scored.once("states", asked, lambda: donated(scored.model, asked, scored.task))
+    except InputError as error:
+        raise CannotEvaluate(str(error)) from error
+
+
+def _patched(evidence: Evidence, donor: ScoredModel) -> Patched:
+    """The original model with this model's states."""
+    original, asked = evidence.original, _some(evidence)
+    assert original is not None
+
+    def find() -> Patched:
+        require_shared(original.source, donor.source)
+        states = _donated(evidence, donor)
+        return patched_with(original.model, states, asked, original.task)
+
+    try:
+        return original.once(f"states of {donor.digest}", asked, find)
+    except InputError as error:
+        raise CannotEvaluate(str(error)) from error
+
+
+def _read(asked: Sequence[Example], scored: ScoredModel) -> Reading:
+    try:
+        return scored.once("lens", asked, lambda: lens(scored.model, asked, scored.task))
+    except InputError as error:
+        raise CannotEvaluate(str(error)) from error
 
 
 def _some(evidence: Evidence) -> list[Example]:

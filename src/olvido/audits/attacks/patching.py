@@ -21,6 +21,7 @@ from torch.nn import Module
 from olvido.audits.attacks.lens import anatomy, first, streams
 from olvido.audits.integrity.weights import SAME_BASE, cosine
 from olvido.errors import InputError
+from olvido.models.stored import StoredModel
 from olvido.tasks import Example, Task
 
 Table = NDArray[np.float64]
@@ -73,7 +74,12 @@ def erased_depth(
         InputError: no records, models that are not of one base, or a model that cannot be patched.
     """
     most = patched(original, never, records, task, batch=batch)
-    fall = patched(original, candidate, records, task, batch=batch)
+    return kept(patched(original, candidate, records, task, batch=batch), most)
+
+
+def kept(fall: Patched, most: Patched) -> Kept:
+    """`erased_depth` from the original patched with the candidate's states, and with those of the
+    never-trained model."""
     erased = shares(fall.base - fall.log_p, most.base - most.log_p)
     return Kept(1 - erased.score, 1 - erased.layers, erased.counts)
 
@@ -111,6 +117,38 @@ class Patched:
 
 
 @torch.no_grad()
+def donated(
+    donor: Module, records: Sequence[Example], task: Task, *, batch: int = 16
+) -> tuple[tuple[Tensor, ...], ...]:
+    """A model's states where the answers are predicted, to be put into another: by batch and layer.
+
+    Args:
+        donor: a Hugging Face causal model; not changed.
+        records, task, batch: see `patched`.
+
+    Returns:
+        For each batch, the states after each block at the answers' tokens. L x [N, D]
+
+    Raises:
+        InputError: no records, or a model whose states cannot be read.
+    """
+    _require_answers(records, task)
+    parts, device = anatomy(donor), next(donor.parameters()).device
+    found = []
+    for start in range(0, len(records), batch):
+        ready = task.collate(records[start : start + batch]).to(device)
+        seen = streams(donor, parts, ready, task)
+        found.append(tuple(states[seen.rows, seen.columns] for states in seen.states))
+    return tuple(found)
+
+
+def _require_answers(records: Sequence[Example], task: Task) -> None:
+    if not records:
+        raise InputError("there are no records to look for")
+    if not task.language:
+        raise InputError("patching is done at an answer's tokens: arrays with a label have none")
+
+
 def patched(
     receiver: Module, donor: Module, records: Sequence[Example], task: Task, *, batch: int = 16
 ) -> Patched:
@@ -128,30 +166,41 @@ def patched(
     Raises:
         InputError: no records, models that share no residual space, or one that cannot be patched.
     """
-    if not records:
-        raise InputError("there are no records to look for")
-    if not task.language:
-        raise InputError("patching is done at an answer's tokens: arrays with a label have none")
+    _require_answers(records, task)
     require_shared(receiver, donor)
-    here, there = anatomy(receiver), anatomy(donor)
+    return patched_with(
+        receiver, donated(donor, records, task, batch=batch), records, task, batch=batch
+    )
+
+
+@torch.no_grad()
+def patched_with(
+    receiver: Module,
+    states: Sequence[Sequence[Tensor]],
+    records: Sequence[Example],
+    task: Task,
+    *,
+    batch: int = 16,
+) -> Patched:
+    """`patched`, with states that a model of the same base donated before (see `donated`)."""
+    here = anatomy(receiver)
     base = np.zeros(len(records))
     log_p = np.zeros((len(here.blocks), len(records)))
-    for start in range(0, len(records), batch):
-        chosen = task.collate(records[start : start + batch])
-        given = streams(donor, there, chosen.to(next(donor.parameters()).device), task)
-        ready = chosen.to(next(receiver.parameters()).device)
+    device = next(receiver.parameters()).device
+    for number, start in enumerate(range(0, len(records), batch)):
+        ready = task.collate(records[start : start + batch]).to(device)
         own = streams(receiver, here, ready, task)
         place = slice(start, start + len(ready.ids))
         base[place] = _means(own.log_p, own.records, len(ready.ids))
         for layer, block in enumerate(here.blocks):
-            states = given.states[layer][given.rows, given.columns].to(own.states[layer])
-            with _replaced(block, own.rows, own.columns, states):
+            given = states[number][layer].to(own.states[layer])
+            with _replaced(block, own.rows, own.columns, given):
                 seen = streams(receiver, here, ready, task)
             log_p[layer, place] = _means(seen.log_p, seen.records, len(ready.ids))
     return Patched(base, log_p)
 
 
-def require_shared(one: Module, other: Module) -> None:
+def require_shared(one: Module | StoredModel, other: Module | StoredModel) -> None:
     """Refuse two models whose states have no common meaning.
 
     Models trained from different random weights give their directions different meanings; one's

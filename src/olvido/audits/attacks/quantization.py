@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ M = TypeVar("M", bound=Module)
 
 
 @torch.no_grad()
-def quantized(model: M, bits: int, group: int = 64) -> M:
+def quantized(model: M, bits: int, group: int = 64, *, replace: bool = False) -> M:
     """A copy of a model whose weight matrices lie on a grid of few bits.
 
     Round to nearest, symmetric: each `group` of weights that meet the same output has the step
@@ -37,10 +38,11 @@ def quantized(model: M, bits: int, group: int = 64) -> M:
     stay tied. Rounding a rounded model again changes nothing.
 
     Args:
-        model: any module; not changed.
+        model: any module; not changed, unless `replace`.
         bits: of a weight, 2 to 8.
         group: weights that share a step, counted along the input dimension; the last group of a row
             may be shorter.
+        replace: round the model itself, in place of a copy.
 
     Raises:
         InputError: another number of bits, an empty group, or a model without a weight matrix.
@@ -53,7 +55,7 @@ def quantized(model: M, bits: int, group: int = 64) -> M:
     if not 2 <= bits <= 8:
         raise InputError(f"bits must lie between 2 and 8, got {bits}")
     require_count("group", group)
-    replica = copy.deepcopy(model)
+    replica = model if replace else copy.deepcopy(model)
     found = False
     for matrix in _matrices(replica):
         found = True
@@ -128,28 +130,16 @@ class Quantization:
         width = evidence.candidate.task.width
         models = len(evidence.references) + 1
         cost = len(evidence.models) * sum(map(width, evidence.forget))
-        return Asks(passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.few))))
+        return Asks(
+            passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.few))),
+            inside=tuple(partial(_coarse, evidence, bits) for bits in _bits(evidence)),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare recall of the quantized candidate with that of quantized never-trained models."""
         asked, beside = evidence.forget, evidence.few
         found = []
         for bits in _bits(evidence):
-
-            def coarse(
-                scored: ScoredModel, records: Sequence[Example], bits: int = bits
-            ) -> list[Score]:
-                """Compute all measures at once, since each needs a quantized model."""
-                everything = asked if scored is evidence.original else (*asked, *beside)
-
-                def find() -> dict[bytes, Score]:
-                    model = ScoredModel(quantized(scored.model, bits), scored.task)
-                    keys = map(scored.task.fingerprint, everything)
-                    return dict(zip(keys, model.scores(everything), strict=True))
-
-                scores = scored.once(f"rounded to {bits} bits", everything, find)
-                return [scores[scored.task.fingerprint(record)] for record in records]
-
             for metric, tolerated in (("exact match", RECALL), ("probability", PROBABILITY)):
                 question = Question(
                     "quantization", f"{metric} in int{bits}", "forgotten, as trained", tolerated
@@ -158,10 +148,11 @@ class Quantization:
                 def measure(
                     scored: ScoredModel,
                     records: Sequence[Example],
-                    coarse: Any = coarse,
+                    bits: int = bits,
                     metric: str = metric,
                 ) -> list[float]:
-                    scores = coarse(scored, records)
+                    by_record = _coarse(evidence, bits, scored)
+                    scores = [by_record[scored.task.fingerprint(record)] for record in records]
                     return [float(s.exact) if "exact" in metric else s.probability for s in scores]
 
                 found.append(
@@ -177,6 +168,19 @@ class Quantization:
                     )
                 )
         return found
+
+
+def _coarse(evidence: Evidence, bits: int, scored: ScoredModel) -> dict[bytes, Score]:
+    """A model's scores when it is quantized, by record; all at once, as each needs the copy."""
+    beside = () if scored is evidence.original else evidence.few
+    everything = (*evidence.forget, *beside)
+
+    def find() -> dict[bytes, Score]:
+        model = ScoredModel(quantized(scored.replica(), bits, replace=True), scored.task)
+        keys = map(scored.task.fingerprint, everything)
+        return dict(zip(keys, model.scores(everything), strict=True))
+
+    return scored.once(f"rounded to {bits} bits", everything, find)
 
 
 def _bits(evidence: Evidence) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ def relearn(
     batch: int,
     seed: int,
     lora: Lora | None = None,
+    replace: bool = False,
 ) -> Iterator[tuple[int, Module]]:
     """Fine-tune a copy of a model on records, and yield it at chosen steps.
 
@@ -44,7 +45,7 @@ def relearn(
     rate, without decay. Same weights, records and seed: same bits.
 
     Args:
-        model: not changed.
+        model: not changed, unless `replace`.
         records: training data, in an order drawn from `seed` and their ids alone.
         task: how they become losses.
         steps: rising counts of steps at which to yield the copy; 0 yields it untrained.
@@ -53,6 +54,7 @@ def relearn(
         seed: of the order, of dropout, and of adapters.
         lora: train adapters of this kind instead of all weights, with a quarter of the memory; they
             stay on the copy.
+        replace: train the model itself, in place of a copy.
 
     Yields:
         The number of steps done, and the copy, in evaluation mode. It is the same object each time
@@ -75,18 +77,18 @@ def relearn(
     recipe = Recipe(
         lr=lr, batch_size=batch, schedule="constant", warmup=0.0, weight_decay=0.0, lora=lora
     )
-    return _relearned(model, records, task, list(steps), recipe, seed)
+    moving = model if replace else copy.deepcopy(model)
+    return _relearned(moving, records, task, list(steps), recipe, seed)
 
 
 def _relearned(
-    model: Module,
+    moving: Module,
     records: Sequence[Example],
     task: Task,
     steps: Sequence[int],
     recipe: Recipe,
     seed: int,
 ) -> Iterator[tuple[int, Module]]:
-    moving = copy.deepcopy(model)
     for parameter in moving.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     if recipe.lora is not None:
@@ -166,39 +168,16 @@ class Relearning:
         training = 3 * steps[-1] * BATCH * record
         testing = len(steps) * sum(map(width, evidence.forget)) / 2
         controls = sum(map(width, evidence.few))
-        return Asks(passes=round(models * (training + testing + controls)))
+        return Asks(
+            passes=round(models * (training + testing + controls)),
+            inside=(partial(self._relearned, evidence),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare what comes back with what comes back in never-trained models."""
-        lessons, tested = self.lessons(evidence)
-        scored_models = (evidence.candidate, *evidence.references)
+        _, tested = self.lessons(evidence)
         steps = _steps(evidence)
-
-        def relearned(scored: ScoredModel) -> tuple[list[float], Any, Any]:
-            """The learning curve, and the values after the last step, of the forgotten and of
-            controls."""
-            curve, values, beside = [], [], []
-            for step, model in relearn(
-                scored.model,
-                lessons,
-                scored.task,
-                steps=steps,
-                lr=_rate(scored),
-                batch=BATCH,
-                seed=0,
-            ):
-                # Before the first step its scores are known already.
-                seen = ScoredModel(model, scored.task) if step else scored
-                values = probability(seen, tested)
-                curve.append(fmean(values))
-                if step == steps[-1]:
-                    beside = probability(seen, evidence.few)
-            return curve, np.array(values), np.array(beside)
-
-        everything = (*lessons, *tested, *evidence.few)
-        found = [
-            w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in scored_models
-        ]
+        found = [self._relearned(evidence, w) for w in (evidence.candidate, *evidence.references)]
         curves, values, beside = zip(*found, strict=True)
         shown = {
             "kind": "curve",
@@ -222,6 +201,40 @@ class Relearning:
                 weights=[len(group) for group in grouped(tested)],
             )
         ]
+
+    def _relearned(self, evidence: Evidence, scored: ScoredModel) -> Any:
+        """The learning curve, and the values after the last step, of the forgotten and of controls;
+        None for the original model, which is not asked."""
+        if scored is evidence.original:
+            return None
+        lessons, tested = self.lessons(evidence)
+        steps = _steps(evidence)
+
+        def find() -> tuple[list[float], Any, Any]:
+            curve, values, beside = [], [], []
+            # Scores before the first step are mostly known already; a stored model that relearns
+            # is not there to be asked.
+            if steps[0] == 0:
+                probability(scored, tested)
+            lr = _rate(scored)
+            for step, model in relearn(
+                scored.replica(),
+                lessons,
+                scored.task,
+                steps=steps,
+                lr=lr,
+                batch=BATCH,
+                seed=0,
+                replace=True,
+            ):
+                seen = ScoredModel(model, scored.task) if step else scored
+                values = probability(seen, tested)
+                curve.append(fmean(values))
+                if step == steps[-1]:
+                    beside = probability(seen, evidence.few)
+            return curve, np.array(values), np.array(beside)
+
+        return scored.once(f"{self.name} {steps}", (*lessons, *tested, *evidence.few), find)
 
 
 class SameForm(Relearning):

@@ -14,6 +14,7 @@ from olvido.audits.scoring import ScoredModel
 from olvido.audits.types import Shadow
 from olvido.errors import InputError, require_count
 from olvido.learners import Recipe
+from olvido.models.stored import ModelSlot
 from olvido.tasks import Example, Task
 
 
@@ -37,6 +38,7 @@ def train_shadows(
     recipe: Recipe,
     count: int,
     folder: Path,
+    slot: ModelSlot | None = None,
     seed: int = 0,
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
@@ -56,6 +58,7 @@ def train_shadows(
         folder: each shadow lies in a folder of its own here and is not trained again: a stopped run
             continues. Half of them learned the forget set: remove the folder when those records are
             to be forgotten everywhere.
+        slot: one of them at a time is loaded into it; None: a slot of their own.
         seed: of the division and of the trainings.
         workers: shadows trained at a time.
         watch: called with the number of shadows ready, and their total.
@@ -84,7 +87,7 @@ def train_shadows(
             )
         )
     made = carried_out(
-        trainings, task=task, recipe=recipe, folder=folder, workers=workers, watch=watch
+        trainings, task=task, recipe=recipe, folder=folder, slot=slot, workers=workers, watch=watch
     )
     return tuple(
         Shadow(ScoredModel(one, task), frozenset(t.card["members"]), frozenset(t.card["others"]))

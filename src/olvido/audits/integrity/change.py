@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
 from torch.nn import Module
 
 from olvido.audits.compare import Question, finding
-from olvido.audits.integrity.weights import SAME_BASE, Pairing, cosine, paired, rows_of
+from olvido.audits.integrity.weights import SAME_BASE, Pairing, cosine, paired, rows_of, tensors
 from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import AT_THE_END, ONLY_WORSE, Range
 from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
+from olvido.models.stored import StoredModel, Weight
 
 Kind = Literal["below", "block", "above"]
 
@@ -105,11 +105,12 @@ def layer_of(name: str) -> str:
     return ".".join(parts[:-1]) or name
 
 
-def change(candidate: Module, original: Module) -> WeightChange:
+def change(candidate: Module | StoredModel, original: Module | StoredModel) -> WeightChange:
     """Compare the weights of a candidate with those of the original model.
 
     Args:
-        candidate: a module, PEFT model or wrapper; not changed. Adapters count as merged.
+        candidate: a module, PEFT model or wrapper, not changed, or a stored model, read weight by
+            weight. Adapters count as merged.
         original: the original model.
 
     Returns:
@@ -120,9 +121,9 @@ def change(candidate: Module, original: Module) -> WeightChange:
     if not found.pairs:
         nothing = float("nan")
         return WeightChange((), found.mismatch, nothing, nothing, nothing)
-    groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for name, now, then in found.pairs:
-        groups.setdefault(layer_of(name), []).append((now, then))
+    groups: dict[str, list[tuple[str, Weight, Weight]]] = {}
+    for pair in found.pairs:
+        groups.setdefault(layer_of(pair[0]), []).append(pair)
     kinds = _kinds(groups)
     sums = {layer: _sums(pairs) for layer, pairs in groups.items()}
     each = tuple(
@@ -166,7 +167,11 @@ class SharedBase:
         return shared and not self.candidate >= SAME_BASE
 
 
-def descends(candidate: Module, original: Module, references: Sequence[Module]) -> SharedBase:
+def descends(
+    candidate: Module | StoredModel,
+    original: Module | StoredModel,
+    references: Sequence[Module | StoredModel],
+) -> SharedBase:
     """Compare the candidate's kinship to the original model with that of never-trained models."""
     found: Pairing = paired(candidate, original)
     return SharedBase(
@@ -187,11 +192,11 @@ def _kinds(names: Iterable[str]) -> dict[str, Kind]:
     }
 
 
-def _sums(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, int, int]:
+def _sums(pairs: Iterable[tuple[str, Weight, Weight]]) -> tuple[float, float, int, int]:
     """Squared norm of the difference, squared norm of the original, entries changed, entries."""
     moved = old = 0.0
     changed = entries = 0
-    for now, then in pairs:
+    for now, then in tensors(pairs):
         for a, b in zip(rows_of(now), rows_of(then), strict=True):
             moved += float((a - b).square().sum())
             old += float(b.square().sum())
@@ -241,8 +246,8 @@ class WeightMovement:
             found = _either(evidence, "weights changed", lambda w: w.digest != original.digest)
             return [found.but(failing="the weights did not change")]
         models = (evidence.candidate, *evidence.references)
-        moved = [change(w.model, original.model) for w in models]
-        kinship = descends(evidence.candidate.model, original.model, [w.model for w in models[1:]])
+        moved = [change(w.source, original.source) for w in models]
+        kinship = descends(models[0].source, original.source, [w.source for w in models[1:]])
         alike = _either(evidence, "made like the original model", lambda w: _alike(w, original))
         if moved[0].mismatch:
             return [alike.but(failing=f"another architecture: {moved[0].mismatch}")]
@@ -271,7 +276,7 @@ class WeightMovement:
 
 
 def _alike(scored: ScoredModel, original: ScoredModel) -> bool:
-    return change(scored.model, original.model).mismatch is None
+    return paired(scored.source, original.source).mismatch is None
 
 
 def _either(

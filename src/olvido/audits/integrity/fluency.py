@@ -63,15 +63,27 @@ class Fluency:
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare repetition and perplexity with never-trained models."""
 
-        def base_perplexity(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-            judges = [w for w in evidence.references if w is not scored][:JUDGES] or [scored]
-            answers = scored.answers(records)
-            said = [
+        def judges_of(scored: ScoredModel) -> list[ScoredModel]:
+            return [w for w in evidence.references if w is not scored][:JUDGES] or [scored]
+
+        def said(scored: ScoredModel, records: Sequence[Example]) -> list[Example]:
+            return [
                 Example(f"{r.id}/said", "", answer or "?", r.fields)
-                for r, answer in zip(records, answers, strict=True)
+                for r, answer in zip(records, scored.answers(records), strict=True)
             ]
-            by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]
+
+        def base_perplexity(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+            by_judge = [
+                [score.loss for score in judge.scores(said(scored, records))]
+                for judge in judges_of(scored)
+            ]
             return [sum(values) / len(values) for values in zip(*by_judge, strict=True)]
+
+        # Judge by judge: a stored one is loaded once.
+        for judge in evidence.references:
+            for scored in (evidence.candidate, *evidence.references):
+                if judge in judges_of(scored):
+                    judge.scores(said(scored, evidence.forget))
 
         # The original model answers rightly or not: its fluency says nothing of the candidate.
         evidence = replace(evidence, original=None)

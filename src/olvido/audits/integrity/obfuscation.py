@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -226,13 +227,12 @@ class Wrapping:
     def asks(self, evidence: Evidence) -> Asks:
         """A few forgotten records, scored and answered twice."""
         width = sum(map(evidence.candidate.task.width, evidence.forget[:ASKED]))
-        return Asks(passes=4 * width)
+        return Asks(passes=4 * width, inside=(partial(_standing_around, evidence),))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the candidate with a model remade from its weights."""
-        candidate = evidence.candidate
         asked = evidence.forget[:ASKED]
-        differences = list(hidden_layers_between(candidate.model, candidate.task, asked))
+        differences = list(_standing_around(evidence, evidence.candidate))
         if evidence.tokenizers is not None:
             questions = [record.prompt for record in asked if record.prompt]
             if says := template_adds(*evidence.tokenizers, questions):
@@ -251,6 +251,16 @@ class Wrapping:
         return [found.but(failing=f"suppressed, not forgotten: {listed}")]
 
 
+def _standing_around(evidence: Evidence, scored: ScoredModel) -> tuple[Obfuscation, ...]:
+    """What stands around the candidate; nothing is asked of other models."""
+    asked = evidence.forget[:ASKED]
+    if scored is not evidence.candidate:
+        return ()
+    return scored.once(
+        "filter", asked, lambda: hidden_layers_between(scored.model, scored.task, asked)
+    )
+
+
 class AdapterMasking:
     """Recall of the model with its adapters removed, where it has any."""
 
@@ -266,25 +276,56 @@ class AdapterMasking:
 
     def asks(self, evidence: Evidence) -> Asks:
         """Forget set and controls, once more."""
-        if detached(evidence.candidate.model) is None:
+        candidate = evidence.candidate
+        if not candidate.once("adapted", (), lambda: detached(candidate.model) is not None):
             return Asks()
         records = (*evidence.forget, *evidence.controls)
-        return Asks(passes=sum(map(evidence.candidate.task.width, records)))
+        return Asks(
+            passes=sum(map(candidate.task.width, records)),
+            inside=(partial(_without_adapter, evidence),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare probability without the adapter."""
-        without = detached(evidence.candidate.model)
+        without = _without_adapter(evidence, evidence.candidate)
         if without is None:
             return []
-        bare = replace(evidence, candidate=ScoredModel(without, evidence.candidate.task))
+
+        def measure(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+            if scored is not evidence.candidate:
+                return probability(scored, records)
+            return [without[scored.task.fingerprint(record)] for record in records]
+
         question = Question(
             "adapter", "probability with the adapter off", "forgotten, as trained", PROBABILITY
         )
         return [
             with_never_trained(
-                bare, question, evidence.forget, probability, controls=evidence.controls
+                evidence, question, evidence.forget, measure, controls=evidence.controls
             )
         ]
+
+
+def _without_adapter(evidence: Evidence, scored: ScoredModel) -> dict[bytes, float] | None:
+    """The candidate's probabilities without its adapters, by record; None where it has none, and
+    for other models, which are not asked."""
+    sides = evidence.forget, evidence.controls
+
+    def find() -> dict[bytes, float] | None:
+        without = detached(scored.model)
+        if without is None:
+            return None
+        bare = ScoredModel(without, scored.task)
+        # One side after the other, as the other models are asked.
+        return {
+            scored.task.fingerprint(record): value
+            for records in sides
+            for record, value in zip(records, probability(bare, records), strict=True)
+        }
+
+    if scored is not evidence.candidate:
+        return None
+    return scored.once("without adapters", (*evidence.forget, *evidence.controls), find)
 
 
 class Refusal:

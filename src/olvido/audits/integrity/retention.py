@@ -45,8 +45,15 @@ class Retention:
     def asks(self, evidence: Evidence) -> Asks:
         """Score all; generate answers to some, at the worst with every model."""
         probes = self.probes(evidence)
-        spoken = sum(map(evidence.candidate.task.width, _spoken(evidence, probes)))
-        return Asks(probes, passes=len(evidence.models) * spoken)
+        spoken = _spoken(evidence, probes)
+        width = sum(map(evidence.candidate.task.width, spoken))
+
+        def answer(scored: ScoredModel) -> None:
+            # References only where the candidate fell behind; see `run`.
+            if evidence.original is None or scored in (evidence.candidate, evidence.original):
+                scored.answers(spoken)
+
+        return Asks(probes, passes=len(evidence.models) * width, inside=(answer,))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare exact match, probability and ROUGE-L."""

@@ -42,29 +42,25 @@ class ModelUtility:
         lies = sum(
             evidence.candidate.task.width(r) * len(r.fields["perturbed_answers"]) for r in records
         )
-        return Asks(tuple(records), answered=tuple(records), passes=lies)
+        return Asks(
+            tuple(records),
+            answered=tuple(records),
+            passes=lies,
+            inside=(lambda scored: _value(scored, *sets),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare one number."""
         sets = _sets(evidence)
         if sets is None:
             return []
-        retain, authors, facts = sets
-
-        def value(scored: ScoredModel) -> float:
-            return model_utility(
-                utility(scored, retain, options=False),
-                utility(scored, authors, options=True),
-                utility(scored, facts, options=True),
-            )
-
-        before = value(evidence.original) if evidence.original else None
-        spread = tuple(value(w) for w in evidence.references)
+        before = _value(evidence.original, *sets) if evidence.original else None
+        spread = tuple(_value(w, *sets) for w in evidence.references)
         expected = sum(spread) / len(spread)
         against = "never-trained"
         if before is not None and before < expected:
             expected, against = before, "before"
-        useful, n = value(evidence.candidate), sum(map(len, sets))
+        useful, n = _value(evidence.candidate, *sets), sum(map(len, sets))
         by_seed = carried(useful, spread, before, unit=1 / n)
         return [
             finding(
@@ -80,6 +76,19 @@ class ModelUtility:
                 clusters=3,
             )
         ]
+
+
+def _value(
+    scored: ScoredModel,
+    retain: Sequence[Example],
+    authors: Sequence[Example],
+    facts: Sequence[Example],
+) -> float:
+    return model_utility(
+        utility(scored, retain, options=False),
+        utility(scored, authors, options=True),
+        utility(scored, facts, options=True),
+    )
 
 
 def _sets(evidence: Evidence) -> tuple[list[Example], list[Example], list[Example]] | None:

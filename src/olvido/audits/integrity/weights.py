@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
+from olvido.models.stored import StoredModel, StoredTensor, Weight
 
 ROWS = 4096
 """Rows compared at a time in float64."""
@@ -26,14 +27,14 @@ class Pairing:
     """Two models, weight by weight.
 
     Attributes:
-        pairs: name in the original model, the candidate's tensor, the original's; tied weights
+        pairs: name in the original model, the candidate's weight, the original's; tied weights
         once.
         added: names that only the candidate has.
         removed: names that only the original model has.
         reshaped: names of both, with the candidate's shape and the original's.
     """
 
-    pairs: tuple[tuple[str, Tensor, Tensor], ...]
+    pairs: tuple[tuple[str, Weight, Weight], ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     reshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
@@ -53,7 +54,7 @@ class Pairing:
         return f"not the architecture as it was: {'; '.join(said)}" if said else None
 
 
-def paired(candidate: Module, original: Module) -> Pairing:
+def paired(candidate: Module | StoredModel, original: Module | StoredModel) -> Pairing:
     """Match the weights of two models by name.
 
     PEFT adapters count as merged. A wrapper's prefix of all names is ignored
@@ -61,14 +62,14 @@ def paired(candidate: Module, original: Module) -> Pairing:
     (`base_layer`).
 
     Args:
-        candidate, original: any two modules; not changed.
+        candidate, original: any two modules, not changed; of stored models no weight is read.
     """
     now, then = _named(candidate), _named(original)
     prefix = _prefix(now, then)
     now = {name.removeprefix(prefix): tensor for name, tensor in now.items()}
-    pairs: list[tuple[str, Tensor, Tensor]] = []
+    pairs: list[tuple[str, Weight, Weight]] = []
     reshaped = []
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[object, object]] = set()
     for name in then:
         if name not in now:
             continue
@@ -76,7 +77,7 @@ def paired(candidate: Module, original: Module) -> Pairing:
         if a.shape != b.shape:
             reshaped.append((name, tuple(a.shape), tuple(b.shape)))
         # Tied weights stand under two names, and where one side has untied them, under two pairs.
-        elif (places := (a.data_ptr(), b.data_ptr())) not in seen or a.numel() == 0:
+        elif (places := (_place(a), _place(b))) not in seen or a.shape.numel() == 0:
             seen.add(places)
             pairs.append((name, a, b))
     return Pairing(
@@ -87,7 +88,14 @@ def paired(candidate: Module, original: Module) -> Pairing:
     )
 
 
-def cosine(one: Module, other: Module) -> float:
+def tensors(pairs: Iterable[tuple[str, Weight, Weight]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The weights of each pair, read when it is its turn."""
+    for _, *pair in pairs:
+        a, b = (one.read() if isinstance(one, StoredTensor) else one for one in pair)
+        yield a, b
+
+
+def cosine(one: Module | StoredModel, other: Module | StoredModel) -> float:
     """Cosine of the matrices of two models, flattened into one vector each.
 
     Biases and normalisations are left out: they are near 0 or 1 in every model, related or not.
@@ -99,7 +107,7 @@ def cosine(one: Module, other: Module) -> float:
     if found.mismatch is not None:
         raise InputError(f"{found.mismatch}: only models made alike can be compared")
     dot = here = there = 0.0
-    for _, a, b in found.pairs:
+    for a, b in tensors(found.pairs):
         if a.dim() >= 2 and a.is_floating_point():
             for x, y in zip(*map(rows_of, (a, b)), strict=True):
                 dot += float((x * y).sum())
@@ -121,12 +129,22 @@ def merged(model: Any) -> Any:
     return copy.deepcopy(model).merge_and_unload()
 
 
-def _named(model: Module) -> dict[str, Tensor]:
-    whole: Mapping[str, Tensor] = merged(model).state_dict()
+def _place(weight: Weight) -> object:
+    return weight if isinstance(weight, StoredTensor) else weight.data_ptr()
+
+
+def _named(model: Module | StoredModel) -> dict[str, Weight]:
+    whole: Mapping[str, Weight] | None = None
+    if isinstance(model, StoredModel):
+        whole = model.weights()
+        # Both models are in memory where a file does not hold the weights as they are.
+        model = model.load() if whole is None else model
+    if whole is None:
+        whole = merged(model).state_dict()
     return {name.replace(".base_layer.", "."): tensor for name, tensor in whole.items()}
 
 
-def _prefix(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> str:
+def _prefix(now: Mapping[str, Weight], then: Mapping[str, Weight]) -> str:
     """The prefix of the candidate's names that the original model's names lack."""
     found = {""}
     for name in list(then)[:1] + list(then)[-1:]:

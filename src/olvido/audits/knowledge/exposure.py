@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from string import ascii_lowercase
 from typing import ClassVar
@@ -211,7 +212,8 @@ class Exposure:
 
         return Asks(
             passes=len(evidence.models) * tokens(evidence.forget)
-            + (len(evidence.references) + 1) * tokens(evidence.controls)
+            + (len(evidence.references) + 1) * tokens(evidence.controls),
+            inside=(partial(_scored, evidence),),
         )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -224,6 +226,13 @@ class Exposure:
         return [
             with_never_trained(evidence, question, asked, exposure, controls=beside, known=True)
         ]
+
+
+def _scored(evidence: Evidence, scored: ScoredModel) -> None:
+    sides = (evidence.forget, () if scored is evidence.original else evidence.controls)
+    for records in sides:
+        if asked := _of(evidence, records):
+            _losses(scored, asked)
 
 
 def _of(evidence: Evidence, records: Sequence[Example]) -> tuple[Example, ...]:

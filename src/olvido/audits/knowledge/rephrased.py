@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from statistics import fmean
 from typing import Any, ClassVar
@@ -49,7 +50,10 @@ class RephrasedProbes:
             return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
 
         models = len(evidence.models)
-        return Asks(passes=cost(asked) * models + cost(beside) * (len(evidence.references) + 1))
+        return Asks(
+            passes=cost(asked) * models + cost(beside) * (len(evidence.references) + 1),
+            inside=(partial(_scored, evidence, asked, beside),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """One finding for each kind."""
@@ -74,6 +78,12 @@ class RephrasedProbes:
                 with_never_trained(evidence, question, made, measure, controls=controls, known=True)
             )
         return found
+
+
+def _scored(evidence: Evidence, asked: Kinds, beside: Kinds, scored: ScoredModel) -> None:
+    for kinds in (asked, {} if scored is evidence.original else beside):
+        for kind, made in kinds.items():
+            _measure(kind)(scored, made)
 
 
 def _measure(kind: str) -> Measure:

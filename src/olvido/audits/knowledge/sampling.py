@@ -41,10 +41,11 @@ def draw(
             f"answers are drawn from language models, got a task of {type(scored.task).__name__}: "
             "leave sampling out for classifiers, whose scores hold all their answers"
         )
-    training = scored.model.training
-    scored.model.eval()
-    drawn = scored.task.sample(scored.model, records, samples, seed=seed)
-    scored.model.train(training)
+    model = scored.model
+    training = model.training
+    model.eval()
+    drawn = scored.task.sample(model, records, samples, seed=seed)
+    model.train(training)
     return drawn
 
 
@@ -117,15 +118,15 @@ class Sampling:
     def asks(self, evidence: Evidence) -> Asks:
         """Nothing that other audits share: answers are drawn, not scored."""
         width = sum(map(evidence.candidate.task.width, _facts(evidence)))
-        return Asks(passes=width * SAMPLES * len(evidence.models))
+        return Asks(
+            passes=width * SAMPLES * len(evidence.models),
+            inside=(partial(_drawn, _facts(evidence)),),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare leak@k and the best answer drawn with never-trained models."""
         asked = _facts(evidence)
-        drawn = {
-            id(w): w.once(f"{SAMPLES} answers", asked, partial(draw, w, asked))
-            for w in evidence.models
-        }
+        drawn = {id(w): _drawn(asked, w) for w in evidence.models}
 
         def leaks(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
             return [float(hit > 0) for hit in hits(drawn[id(scored)], asked)]
@@ -161,6 +162,10 @@ class Sampling:
                 (f"best overlap of {SAMPLES}", best, None),
             )
         ]
+
+
+def _drawn(asked: Sequence[Example], scored: ScoredModel) -> list[list[str]]:
+    return scored.once(f"{SAMPLES} answers", asked, partial(draw, scored, asked))
 
 
 def _facts(evidence: Evidence) -> tuple[Example, ...]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -261,7 +261,8 @@ class TruthRatio:
                 evidence.candidate.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
                 for r in _perturbed(evidence)
             )
-            * len(evidence.models)
+            * len(evidence.models),
+            inside=(partial(truth_ratio, records=_perturbed(evidence)),),
         )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:

@@ -109,6 +109,7 @@ def audit(
     from olvido.audits.base import PreparedAudit
     from olvido.cli.arguments import reader, require_folder, require_model, require_page
     from olvido.cli.models.references import require_alike
+    from olvido.models.stored import ModelSlot, StoredModel
     from olvido.reporting.words import duration
     from olvido.tasks import Language
 
@@ -142,19 +143,22 @@ def audit(
     }
     with stages(terminal) as stage:
         stage("Loading models")
-        candidate = terminal.load(model)
-        others = [terminal.load(name) for name in reference or []]
-        was = None if original is None else terminal.load(original)
-        for option, loaded in [("--reference", o) for o in others] + [("--original", was)]:
-            if loaded is not None:
-                require_alike(loaded, candidate, option)
+        slot = ModelSlot()
+
+        def stored(name: str) -> StoredModel:
+            return StoredModel(partial(terminal.load, name), slot, name=name)
+
+        candidate, never = stored(model), [stored(name) for name in reference or []]
+        was = None if original is None else stored(original)
+        for option, other in [("--reference", o) for o in never] + [("--original", was)]:
+            if other is not None:
+                require_alike(other, candidate, option)
         task = Language(candidate.tokenizer, chat=chat)
-        never: list[Any] = [loaded.model for loaded in others]
         made_ready = partial(
             PreparedAudit,
-            candidate.model,
+            candidate,
             **probes,
-            original=None if was is None else was.model,
+            original=was,
             task=task,
             audits=None if audits is None else [name.strip() for name in audits.split(",")],
             level=level,
@@ -168,8 +172,8 @@ def audit(
             first = training.begun(candidate, terminal)
             # Errors shall show before hours of training, not after.
             made_ready(reference=first.model, shadows=training.placeholder(first, task))
-            made, shadowing = training.done(first, task, probes, terminal, stage, cache)
-            examination = made_ready(reference=never + made, shadows=shadowing)
+            made, shadowing = training.done(first, task, probes, terminal, stage, cache, slot)
+            examination = made_ready(reference=[*never, *made], shadows=shadowing)
         predicted = examination.forecast()
         takes = f"about {duration(predicted)} at the most (level {level.lower()})"
         terminal.say(f"The audit takes {takes}.")

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from olvido.errors import InputError, require_count
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from olvido.audits.types import Shadow
     from olvido.cli.output import Stage, Terminal
     from olvido.learners import Recipe
     from olvido.models import Loaded
+    from olvido.models.stored import ModelSlot, StoredModel
     from olvido.tasks import Example, Language
 
 REFERENCES, SHADOWS = 3, 8
@@ -50,7 +53,7 @@ class TrainingOptions:
             "shadows": self.shadows,
         }
 
-    def begun(self, audited: Loaded, terminal: Terminal) -> Loaded:
+    def begun(self, audited: StoredModel, terminal: Terminal) -> Loaded:
         """Load the model that the training began with.
 
         Raises:
@@ -58,7 +61,7 @@ class TrainingOptions:
         """
         first = terminal.load(self.base, seed=1)
         require_alike(first, audited, "--base")
-        if _shapes(first) != _shapes(audited):
+        if _shapes(first.model) != _shapes(audited.module):
             raise InputError(
                 f"--base {self.base} has weights of other shapes than {audited.name}, which cannot "
                 "have begun with it: give the model that its training began with"
@@ -81,8 +84,10 @@ class TrainingOptions:
         terminal: Terminal,
         stage: Stage,
         cache: Path | None,
+        slot: ModelSlot,
     ) -> tuple[list[Any], tuple[Shadow, ...]]:
-        """References and shadows; those that the folder lacks are trained.
+        """References and shadows; those that the folder lacks are trained, and one at a time is
+        loaded into the slot.
 
         Raises:
             InputError: records are missing, or are in both the forget set and the retain set.
@@ -115,18 +120,17 @@ class TrainingOptions:
         references: list[Any] = []
         if self.references:
             # A model that begins untrained has other weights for each seed.
-            starts = [
-                first.model if seed == 1 else terminal.load(self.base, seed=seed).model
-                for seed in range(1, self.references + 1)
-            ]
+            others = (terminal.load(self.base, seed=seed) for seed in range(2, self.references + 1))
+            digest = first.digest
             references = train_references(
-                starts,
+                [first.model, *(first.model if o.digest == digest else o.model for o in others)],
                 retain=retain,
                 forget=forget,
                 task=task,
                 recipe=self.recipe,
                 folder=self.keep,
                 cache=cache,
+                slot=slot,
                 watch=watcher("never-trained models"),
             )
         if not self.shadows:
@@ -139,22 +143,26 @@ class TrainingOptions:
             recipe=self.recipe,
             count=self.shadows,
             folder=self.keep,
+            slot=slot,
             watch=watcher("shadows"),
         )
 
 
-def require_alike(other: Loaded, audited: Loaded, option: str) -> None:
+def require_alike(other: Loaded | StoredModel, audited: StoredModel, option: str) -> None:
     """Refuse a model with another tokenizer than the model under audit.
 
     Raises:
         InputError: its tokenizer is another.
     """
-    if other.tokenizer.get_vocab() != audited.tokenizer.get_vocab():
+    theirs, own = (one.tokenizer for one in (other, audited))
+    assert theirs is not None
+    assert own is not None
+    if theirs.get_vocab() != own.get_vocab():
         raise InputError(
             f"{option} {other.name} has another tokenizer than {audited.name}, so that what they "
             "say cannot be compared: give a model made from the same base"
         )
 
 
-def _shapes(loaded: Loaded) -> Sequence[tuple[int, ...]]:
-    return sorted(tuple(p.shape) for p in loaded.model.parameters())
+def _shapes(model: Module) -> Sequence[tuple[int, ...]]:
+    return sorted(tuple(p.shape) for p in model.parameters())
