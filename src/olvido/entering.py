@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.nn import Module
 
 from olvido.errors import InputError
@@ -180,6 +181,7 @@ class Entry:
         """
         if not records:
             raise InputError("the model is said to have learned no record: leave fewer of them out")
+        _require_finite(self.loaded.model)
         task = Language(self.loaded.tokenizer, chat=chat)
         origin, name = None, self.base
         if base is not None:
@@ -247,10 +249,10 @@ class Entry:
 
     @property
     def _values(self) -> dict[str, Any]:
-        """Fields of the recipe: all of a stated one, and those that a training's state has."""
+        """Fields of the recipe that somebody stated, or that a training's state has; no default."""
         stated = {} if self.recipe is None else self.recipe.to_dict()
         counts = _counts(self.found)
-        return stated | {name: counts[name] for name, by in self.by.items() if by != CALL}
+        return {n: stated[n] if by == CALL else counts[n] for n, by in self.by.items()}
 
     def _declared(self) -> list[Statement]:
         made = [Statement("data", list(self.datasets), DECLARED, CALL)]
@@ -303,12 +305,27 @@ def _counts(found: Found) -> dict[str, int]:
     return {n: int(v) for n, v in values.items() if v is not None and v >= 1 and v == int(v)}
 
 
+def _require_finite(model: Module) -> None:
+    """Raise InputError where a weight is no number."""
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"the weights {name!r} hold values that are infinite or no number: the training "
+                "failed, or the file is damaged; give another checkpoint"
+            )
+
+
 def _require_base(base: Loaded, loaded: Loaded) -> None:
-    """Refuse a base that has other tensors or another vocabulary than the model.
+    """Refuse a base that has other tensors or another vocabulary than the model, or is the model.
 
     Raises:
-        InputError: the first difference.
+        InputError: the first difference, or that there is none.
     """
+    if base.digest == loaded.digest:
+        raise InputError(
+            f"the base {base.name!r} has the weights of the model itself, and knows what that one "
+            "learned: give the model that its training began with"
+        )
     shapes, begun = _shapes(loaded.model), _shapes(base.model)
     if odd := sorted({*shapes.items()} ^ {*begun.items()}):
         raise InputError(

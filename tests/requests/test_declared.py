@@ -341,8 +341,6 @@ def test_references_can_be_entered_where_nobody_can_train_them(
 def test_entered_references_are_found_and_not_called_witnessed(
     place: Workspace, outside: Outside, reference: Path
 ) -> None:
-    from olvido.audits.scoring import ScoredModel
-
     entered(place, outside, base=None, recipe=None)
     made = place.enter(
         reference, learned=["people"], exclude=outside.leaving(), base=str(outside.base)
@@ -351,9 +349,10 @@ def test_entered_references_are_found_and_not_called_witnessed(
     assert lacking_references(place, loaded, outside.leaving(), count=1) is None
     (found,) = never_trained(place, loaded, outside.leaving(), count=1, stage=lambda _: None)
     assert found.fact.id == made.model.id
-    assert set(found.trained.trace.present).isdisjoint(outside.leaving())
-    assert found.trained.trace.origin is not None
-    assert ScoredModel.of(found.trained, found.task).taught is None
+    trace = place.load(found.fact.id).trained.trace
+    assert set(trace.present).isdisjoint(outside.leaving())
+    assert trace.origin is not None
+    assert found.scored.taught is None
     assert "there are 1" in str(lacking_references(place, loaded, outside.leaving(), count=2))
 
 

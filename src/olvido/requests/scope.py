@@ -135,14 +135,16 @@ def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]
 
 
 def models_to_delete(store: Store, request: Request) -> tuple[Model, ...]:
-    """The model that a request wants destroyed, and its existing descendants.
+    """The model that a request wants destroyed, its existing descendants, and all models with the
+    same weights.
 
     A model made by exact forgetting or by further training is a descendant too: it was made from
     the model's weights.
     """
     gone = {request.scope["model"]}
+    same = {model.digest for model in store.models() if model.id in gone}
     for model in store.models():
-        if gone & set(model.parents):
+        if gone & set(model.parents) or model.digest in same:
             gone.add(model.id)
     return tuple(m for m in store.models() if m.id in gone and m.tombstone is None)
 

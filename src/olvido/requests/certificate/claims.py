@@ -27,8 +27,8 @@ from olvido.requests.certificate.limits import LONGEST, limits_of
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.closure.places import UNDECIDED
 from olvido.schemas.certificate import Core
-from olvido.settings import DTYPES
 from olvido.training.plan import DEFINITIONS
+from olvido.training.recipe import DTYPES
 
 NEAR = 1e-6
 """Tolerance for numbers that were written, read again, and summed in another order."""
