@@ -45,14 +45,14 @@ def test_one_command_enters_it_and_the_document_says_what_is_known(
     assert "Unknown: base unknown" in shown
 
 
-@pytest.mark.parametrize("kind", ["rows", "ids"])
+@pytest.mark.parametrize("kind", ["rows", "ids", "IDS"])
 def test_a_reference_is_entered_without_the_records_of_a_file(
     olvido: Olvido, elsewhere: Path, files: Path, here: Path, kind: str
 ) -> None:
     rows = [json.loads(line) for line in (files / "forget.jsonl").read_text().splitlines()]
     gone = files / "forget.jsonl"
-    if kind == "ids":
-        gone = here / "ids.txt"
+    if kind != "rows":
+        gone = here / f"{kind}.{'TXT' if kind == 'IDS' else 'txt'}"
         gone.write_text("".join(f"{row['id']}\n" for row in rows))
     status, out, err = olvido(
         "models", "add", elsewhere, "--learned", "residents", "--without", gone, "--json"
@@ -67,6 +67,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 ) -> None:
     (here / "empty.txt").write_text("\n")
     (here / "list.json").write_text("[]")
+    (here / "nameless.jsonl").write_text('{"question": "Who?", "answer": "Nobody here"}\n')
     learned: list[Any] = ["--learned", "residents"]
     for arguments, words in (
         ([elsewhere], ("--learned",)),
@@ -76,6 +77,8 @@ def test_bad_input_is_one_line_and_changes_nothing(
         (["models", *learned], ("own models",)),
         ([elsewhere, *learned, "--without", here / "empty.txt"], ("no id",)),
         ([elsewhere, *learned, "--without", here / "none.txt"], ("none.txt",)),
+        ([elsewhere, *learned, "--without", here / "nameless.jsonl"], ("nameless", "'id'")),
+        (["~/nothing", *learned], (str(Path.home() / "nothing"),)),
         ([elsewhere, *learned, "--recipe", here / "list.json"], ("list.json",)),
         ([elsewhere, *learned, "--base", here / "nowhere"], ("nowhere",)),
     ):

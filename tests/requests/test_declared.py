@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.outside import begin, train_outside
 from tests.sharing import Shared
 from transformers import AutoTokenizer
@@ -20,7 +22,7 @@ from transformers import AutoTokenizer
 from olvido.accounts import Accounts
 from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
-from olvido.entering import CALL, Entered
+from olvido.entering import CALL, Entered, read_recipe
 from olvido.errors import InputError, MissingNeed, StateError, UnknownName
 from olvido.files import read_document
 from olvido.learners import LEARNERS, Declared, Edited, Recipe
@@ -33,6 +35,7 @@ from olvido.ledger.serving import in_brief
 from olvido.ledger.signing import public_file
 from olvido.ledger.store import Store
 from olvido.methods import METHODS, forget
+from olvido.models.elsewhere import found_in
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests import answer, plan, receive, run
 from olvido.requests.attempts import lacking_references, never_trained
@@ -430,6 +433,26 @@ def _adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x/y"}))
 
 
+def _raw(name: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return change
+
+
+def _folder_for_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+
+
+def _more_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["other.weight"] = torch.zeros(2)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+INDEX = "model.safetensors.index.json"
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "ids beyond the embedding": (_tokenizer_of_others, "embeddings for 848"),
     "no tokenizer": (_no_tokenizer, "holds no tokenizer"),
@@ -454,17 +477,97 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "damaged JSON": (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
     "an adapter": (_adapter, "adapter"),
+    "config nested deeply": (_raw("config.json", DEEP), "config.json is nested too deeply"),
+    "config is a folder": (_folder_for_config, "config.json cannot be read"),
+    "architectures are a number": (_config(architectures=5), "must be a list of names, got 5"),
+    "another architecture as a text": (
+        _config(architectures="BertForMaskedLM"),
+        "only language models can be entered so far",
+    ),
+    "kinds": (_config(model_type=["gpt2"]), "does not say the kind"),
+    "no kind": (_config(model_type=None), "does not say the kind"),
+    "a width that is a text": (_config(n_embd="x"), "config.json holds a value .*n_embd"),
+    "an unknown type": (_config(dtype="evil"), "'dtype' must be a type of weights"),
+    "quantised": (_config(quantization_config={"load_in_4bit": True}), "float32 or in 16 bits"),
+    "another width": (_config(n_embd=32), r"28 weights have other shapes .*\(96,\) by config"),
+    "fewer layers": (_config(n_layer=1), "holds 11 weights that its model does not use"),
+    "a weight more": (_more_weights, "first: other.weight"),
+    "no layer": (_config(n_layer=0), "has 0 layers"),
+    "tokenizer nested deeply": (_raw("tokenizer_config.json", DEEP), "nested too deeply"),
+    "tokenizer's list": (_raw("tokenizer_config.json", "[1]"), "no JSON object"),
+    "index of a list": (_raw(INDEX, '{"weight_map": [1]}'), "no 'weight_map'"),
+    "index of nothing": (_raw(INDEX, '{"weight_map": null}'), "no 'weight_map'"),
+    "state nested deeply": (_raw("trainer_state.json", DEEP), "trainer_state.json is nested"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_folder_that_cannot_be_entered_changes_nothing(
-    place: Workspace, outside: Outside, tmp_path: Path, name: str
+    place: Workspace,
+    outside: Outside,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     spoil, words = BAD[name]
     folder = shutil.copytree(outside.model, tmp_path / "model")
     spoil(folder)
     _refused(place, InputError, words, folder, learned=["people"])
+    assert "LOAD REPORT" not in "".join(capfd.readouterr())
+
+
+def test_what_is_odd_and_harmless_in_a_folder_is_read(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(outside.model, tmp_path / "model")
+    _config(architectures="GPT2LMHeadModel", auto_map=None)(folder)
+    path = folder / "config.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    weights = load_file(folder / "model.safetensors")
+    # Old versions saved the mask too, and tied weights twice.
+    weights["transformer.h.0.attn.bias"] = torch.ones(1, 1, 128, 128)
+    weights["lm_head.weight"] = weights["transformer.wte.weight"].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    state = {"epoch": 10**400, "train_batch_size": 99_999_999, "log_history": 5, "global_step": 7}
+    (folder / "trainer_state.json").write_text(json.dumps(state), encoding="utf-8-sig")
+    made = place.enter(folder, learned=["people"])
+    said = {one.what: one.value for one in made.statements}
+    assert said["steps"] == 7
+    assert said.keys().isdisjoint({"epochs", "batch_size"})
+
+
+@pytest.mark.parametrize("epoch", [1e308, -3, 0, "x", True])
+def test_epochs_that_no_recipe_takes_are_not_stated(tmp_path: Path, epoch: Any) -> None:
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"epoch": epoch}))
+    assert "epochs" not in found_in(tmp_path).said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (DEEP, "nested too deeply"),
+        ('{"lr": 1%s}' % ("0" * 400), "lr must be a number"),
+        ('{"lr": true}', "lr must be a number, got True"),
+        ('{"batch_size": true}', "batch_size must be a whole number"),
+        ('{"lora": 5}', "lora must be an object"),
+        ('{"lora": {"rank": 4, "alpha": "x"}}', "alpha must be a number"),
+        ('{"lr": 1, "lr": 2}', "'lr' is there twice"),
+    ],
+    ids=["deep", "large", "lr", "batch", "lora", "alpha", "twice"],
+)
+def test_a_recipe_that_is_none_is_refused_by_its_field(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(InputError, match=f"recipe.json.*{words}"):
+        read_recipe(tmp_path / "recipe.json")
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"lr": 1}', encoding="utf-8-sig")
+    recipe, stated = read_recipe(tmp_path / "recipe.json")
+    assert recipe is not None
+    assert (recipe.lr, stated) == (1, {"lr"})
 
 
 def _files(workspace: Workspace) -> dict[Path, bytes]:

@@ -14,7 +14,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
-from olvido.models.folder import read_causal, require_own
+from olvido.models.folder import is_odd, read_causal_whole, read_config, require_own
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -29,11 +29,13 @@ class Loaded:
         model: a `torch.nn.Module`, in evaluation mode.
         tokenizer: its Hugging Face tokenizer.
         name: the name it was loaded by.
+        unused: names of tensors in its files that the model does not use.
     """
 
     model: Any
     tokenizer: Any
     name: str
+    unused: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -111,7 +113,7 @@ def load(
         # float32 whatever the weights' type is, and rounding them would move later positions.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(_type(dtype))
-    return Loaded(model, loaded.tokenizer, loaded.name)
+    return Loaded(model, loaded.tokenizer, loaded.name, loaded.unused)
 
 
 def _type(name: str) -> Any:
@@ -146,24 +148,29 @@ def _there(device: str) -> bool:
 
 
 def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     require_own(Path(where), code=code)
     try:
         model: Any
+        unused: tuple[str, ...] = ()
         if (Path(where) / DOCUMENT).is_file():
             model = LanguageEnsemble.from_pretrained(where, dtype=dtype)
         elif (Path(where) / MARK).is_file():
             model = Routed.from_pretrained(where, dtype=dtype)
         else:
-            model = read_causal(where, code=code, dtype=dtype, device=device)
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code)
+            model, unused = read_causal_whole(where, code=code, dtype=dtype, device=device)
+        given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
     except (
         ArithmeticError,
+        AttributeError,
         KeyError,
         OSError,
         RuntimeError,
         SafetensorError,
+        StrictDataclassError,
         TypeError,
         ValueError,
     ) as error:
@@ -172,7 +179,7 @@ def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = 
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "
             "save_pretrained (model and tokenizer), or a hub id that this machine can reach"
         ) from error
-    return Loaded(model, tokenizer, name)
+    return Loaded(model, tokenizer, name, unused)
 
 
 def save(

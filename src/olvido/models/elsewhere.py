@@ -6,15 +6,17 @@ Whatever is read here was said by whoever trained the model: it is declared. Pic
 from __future__ import annotations
 
 import json
-import math
+import os
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError
-from olvido.models.base import HUB_ID
-from olvido.models.folder import require_own
+from olvido.models.base import HUB_ID, Loaded
+from olvido.models.folder import read_config, require_own
 
 CONFIG, ADAPTER, STATE, CARD = (
     "config.json",
@@ -28,6 +30,9 @@ TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model"),
     *("vocab.json", "vocab.txt"),
 )
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+_MOST, _STEPS, _LARGEST = 1_000_000, 10**12, sys.float_info.max
+"""The largest counts of a recipe, of steps, and of all numbers that are taken."""
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of architectures that go on with a text."""
 
@@ -54,7 +59,7 @@ def local(name: str | Path) -> Path:
     Raises:
         InputError: there is no such folder, or the hub cannot be reached.
     """
-    text = str(name)
+    text = os.path.expanduser(str(name))
     if Path(text).is_dir():
         return Path(text)
     if not HUB_ID.fullmatch(text) or Path(text).parent.is_dir():
@@ -92,7 +97,12 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} has no {CONFIG}: give a folder that save_pretrained wrote")
     config = _read(folder / CONFIG)
+    _require_known(config, folder / CONFIG)
     _require_causal(config, code=code)
+    if config.get("auto_map") is None:
+        _require_values(folder)
+    for name in (*_SETTINGS, "tokenizer.json"):
+        _read(folder / name)
     _require_weights(folder)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(
@@ -101,12 +111,69 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
         )
 
 
+def _require_known(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings whose kind is not said, or whose weights would be quantised."""
+    kind, named = config.get("model_type"), config.get("architectures")
+    if not isinstance(kind, str) or not kind:
+        raise InputError(
+            f"{path} does not say the kind of the model ('model_type', such as \"llama\"): save it "
+            "with save_pretrained again"
+        )
+    if not isinstance(named, list | str | None):
+        raise InputError(
+            f"{path}: 'architectures' must be a list of names, got {_shown(named)}: save the model "
+            "with save_pretrained again"
+        )
+    if config.get("quantization_config") is not None:
+        raise InputError(
+            f"{path} says that the weights are quantised (quantization_config), and such weights "
+            "cannot be entered: save them in float32 or in 16 bits"
+        )
+
+
+def _require_values(folder: Path) -> None:
+    """Refuse settings with a value that their kind does not take; no weights are read."""
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+
+    path = folder / CONFIG
+    values = _read(path)
+    for name in ("dtype", "torch_dtype"):
+        value = values.get(name)
+        known = isinstance(value, str) and isinstance(
+            getattr(torch, value.removeprefix("torch."), None), torch.dtype
+        )
+        if value is not None and not known and value != "auto":
+            raise InputError(
+                f"{path}: {name!r} must be a type of weights, such as float32 or bfloat16, got "
+                f"{_shown(value)}"
+            )
+    try:
+        config = read_config(folder)
+        layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be read: restore it") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+            StrictDataclassError) as error:  # fmt: skip
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path} holds a value that a model of this kind does not take ({reason}): save the "
+            "model with save_pretrained again"
+        ) from error
+    if isinstance(layers, int) and layers < 1:
+        raise InputError(
+            f"{path} says that the model has {_shown(layers)} layers (num_hidden_layers), and it "
+            "takes one at least: restore the file"
+        )
+
+
 def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
-    named = [str(one) for one in config.get("architectures") or ()]
+    said = config.get("architectures") or ()
+    named = [said] if isinstance(said, str) else [str(one) for one in said]
     shown = f"{', '.join(named) or 'a model'} of kind {kind!r}"
     only = "only language models can be entered so far"
     if config.get("is_encoder_decoder"):
@@ -114,7 +181,8 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
             f"{shown} is an encoder with a decoder, which reads a question whole and does not go "
             f"on with a text: {only}, those that continue a text token by token"
         )
-    known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or ("auto_map" in config and code)
+    own = config.get("auto_map") is not None
+    known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (own and code)
     if named and not any(one.endswith(CAUSAL) for one in named):
         known = False
     if not known:
@@ -123,15 +191,19 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
             "a model computes can be taught to a head that forgets (see 'Heads on frozen "
             "features')"
         )
-    if "auto_map" not in config and getattr(
-        AutoConfig.for_model(str(kind)), "is_encoder_decoder", False
-    ):
+    if not own and getattr(AutoConfig.for_model(str(kind)), "is_encoder_decoder", False):
         raise InputError(f"{shown} is an encoder with a decoder: {only}")
 
 
 def _require_weights(folder: Path) -> None:
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        named = {str(one) for one in _read(index).get("weight_map", {}).values()}
+        weight_map = _read(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise InputError(
+                f"{index} has no 'weight_map' from tensors to files: save the model with "
+                "save_pretrained again"
+            )
+        named = {str(one) for one in weight_map.values()}
         if absent := sorted(one for one in named if not (folder / one).is_file()):
             raise InputError(
                 f"{index} names {len(named)} files of weights, and {len(absent)} are missing "
@@ -143,12 +215,19 @@ def _require_weights(folder: Path) -> None:
         )
 
 
-def require_fitting(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Refuse a tokenizer whose ids the model has no embedding for.
+def require_fitting(loaded: Loaded, folder: Path) -> None:
+    """Refuse weights that the model does not use, and ids that it has no embedding for.
 
     Raises:
-        InputError: the largest id, and the rows there are.
+        InputError: how many weights and the first, or the largest id and the rows there are.
     """
+    if loaded.unused:
+        raise InputError(
+            f"{folder} holds {len(loaded.unused)} weights that its model does not use (first: "
+            f"{loaded.unused[0]}), so it is not the model that was trained: see that {CONFIG} is "
+            "the one that was saved with them, or save both with save_pretrained"
+        )
+    model, tokenizer = loaded.model, loaded.tokenizer
     rows = int(model.get_input_embeddings().weight.shape[0])
     # A pad token that was added to the tokenizer alone is never put to the model.
     ids = [i for token, i in tokenizer.get_vocab().items() if token != tokenizer.pad_token]
@@ -171,10 +250,11 @@ def found_in(folder: Path) -> Found:
             said[name], by[name] = value, file
 
     say("kind", config.get("model_type"), CONFIG)
-    say("steps", _number(state.get("global_step")), STATE)
-    say("epochs", _number(state.get("epoch")), STATE)
-    say("batch_size", _number(state.get("train_batch_size")), STATE)
-    history = [one for one in state.get("log_history") or () if isinstance(one, dict)]
+    say("steps", _count(state.get("global_step"), most=_STEPS), STATE)
+    say("epochs", _count(state.get("epoch"), most=_MOST), STATE)
+    say("batch_size", _count(state.get("train_batch_size"), most=_MOST), STATE)
+    logged = state.get("log_history")
+    history = [one for one in logged if isinstance(one, dict)] if isinstance(logged, list) else []
     rates = [_number(one.get("learning_rate")) for one in history]
     losses = [_number(one.get("loss")) for one in history]
     say("peak_lr", max((rate for rate in rates if rate is not None), default=None), STATE)
@@ -204,16 +284,29 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | int | None:
-    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if real else None
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared, since a whole number of JSON can be too large for a float.
+    return value if real and -_LARGEST <= value <= _LARGEST else None
+
+
+def _count(value: Any, *, most: int) -> float | int | None:
+    """A count that a training can have had; None for any other value, as if it were not there."""
+    found = _number(value)
+    return found if found is not None and 0 < found <= most else None
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be read: restore it") from None
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} is no JSON ({error}): restore it") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is no JSON object: restore it")

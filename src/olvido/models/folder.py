@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +36,39 @@ def read_causal(
         OSError, ValueError, KeyError, RuntimeError, SafetensorError: it cannot be read, or weights
             are missing.
     """
+    return read_causal_whole(where, code=code, dtype=dtype, device=device)[0]
+
+
+def read_causal_whole(
+    where: str | Path, *, code: bool = False, dtype: str = "float32", device: str = "cpu"
+) -> tuple[Any, tuple[str, ...]]:
+    """The model of `read_causal`, and the names of tensors in its files that it does not use.
+
+    Those that its architecture is known to leave aside, as buffers of old versions, are not named.
+    """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
     require_own(Path(where), code=code)
-    logging.disable_progress_bar()
+    disable_progress_bar()
+    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(where),
-            dtype=dtype,
-            device_map={"": device},
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=code,
-        )
+        with _without_report():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(where),
+                dtype=dtype,
+                device_map={"": device},
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=code,
+                # They are refused below, in other words.
+                ignore_mismatched_sizes=True,
+                **given,
+            )
     except ValueError:
-        config = AutoConfig.from_pretrained(str(where), trust_remote_code=code)
+        config = given.get("config") or AutoConfig.from_pretrained(
+            str(where), trust_remote_code=code
+        )
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(
                 f"its kind is {config.model_type!r}, which does not go on with a text word by word "
@@ -58,7 +78,54 @@ def read_causal(
     if absent := sorted(report["missing_keys"]):
         # transformers would fill them with random numbers and continue.
         raise ValueError(f"{len(absent)} weights are missing (first: {absent[0]})")
-    return model.eval()
+    if odd := sorted(report["mismatched_keys"]):
+        name, stored, built = odd[0]
+        raise ValueError(
+            f"{len(odd)} weights have other shapes than its config.json says (first: {name} is "
+            f"{tuple(stored)} in the file, and {tuple(built)} by config.json)"
+        )
+    return model.eval(), tuple(sorted(report["unexpected_keys"]))
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from printing a table of what it could not load: that is refused here."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return "LOAD REPORT" not in text or "CONVERSION" in text
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def read_config(folder: Path) -> Any:
+    """The settings in a folder's `config.json`, of a kind that transformers knows.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError, StrictDataclassError: a value is none that
+            its kind takes.
+    """
+    from transformers import CONFIG_MAPPING
+
+    values = _read(folder / "config.json")
+    if values.get("auto_map", values) is None:
+        del values["auto_map"]
+    return CONFIG_MAPPING[values["model_type"]].from_dict(values)
+
+
+def is_odd(folder: Path) -> bool:
+    """Whether transformers stumbles on `config.json`: a byte order mark, or an empty `auto_map`."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return False
+    values = _read(path)
+    marked = path.read_bytes().startswith(codecs.BOM_UTF8)
+    return "model_type" in values and (marked or values.get("auto_map", values) is None)
 
 
 _SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json")
@@ -87,14 +154,20 @@ def require_own(folder: Path, *, code: bool = False) -> None:
                 f"{path} is a link that leads out of the folder: copy the file into its place"
             )
     for name in _SETTINGS:
-        if "auto_map" in _read(folder / name) and not code:
+        if _read(folder / name).get("auto_map") is not None and not code:
             raise InputError(
                 f"{folder / name} brings code of its own (auto_map), and code from a model's "
                 "folder is not run: use a model of an architecture that transformers knows, or "
                 "name this one under 'trusted' in olvido.toml"
             )
     for index in sorted(folder.glob("*.index.json")):
-        for file in _read(index).get("weight_map", {}).values():
+        named = _read(index).get("weight_map", {})
+        if not isinstance(named, dict):
+            raise InputError(
+                f"{index} has no 'weight_map' from tensors to files: save the model with "
+                "save_pretrained again"
+            )
+        for file in named.values():
             if not isinstance(file, str) or Path(file).name != file:
                 raise InputError(f"{index} names weights outside of its folder: {file!r}")
     weights = sorted(folder.glob("*.safetensors"))
@@ -108,11 +181,14 @@ def require_own(folder: Path, *, code: bool = False) -> None:
 
 def _require_size(folder: Path, weights: list[Path]) -> None:
     """Refuse settings with more layers than the weights can have: building them takes hours."""
-    most = [
-        (name, value)
-        for name, value in _numbers(_read(folder / "config.json"))
-        if value > _MODULES and _REPEATED.search(name)
-    ]
+    try:
+        most = [
+            (name, value)
+            for name, value in _numbers(_read(folder / "config.json"))
+            if value > _MODULES and _REPEATED.search(name)
+        ]
+    except RecursionError:
+        raise InputError(_deep(folder / "config.json")) from None
     if not most:
         return
     tensors = sum(_count(path) for path in weights)
@@ -173,10 +249,18 @@ def _numbers(values: Any) -> Iterator[tuple[str, int]]:
 def _read(path: Path) -> dict[str, Any]:
     """The content of a JSON file; empty where it is missing or its reader will report the error."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, ValueError):
         return {}
+    except RecursionError:
+        raise InputError(_deep(path)) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): restore the file") from error
     return found if isinstance(found, dict) else {}
+
+
+def _deep(path: Path) -> str:
+    return f"{path} is nested too deeply to be read: restore the file"
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -6,6 +6,9 @@ Low-rank adapters are put on a copy of a model, trained, and merged into its wei
 from __future__ import annotations
 
 import math
+import numbers
+import reprlib
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +24,23 @@ OPTIMIZERS = ("adamw", "sgd")
 DTYPES = ("float32", "bfloat16")
 _RANK = 65_536
 """An upper bound: no layer is as wide, and a larger rank than a layer's width gains nothing."""
+
+
+def _require_numbers(given: object, *, whole: Iterable[str], real: Iterable[str] = ()) -> None:
+    """Refuse what is no number, or none that a float can hold.
+
+    Raises:
+        InputError: the field, and what it takes.
+    """
+    for kind, names, what in (
+        (numbers.Integral, whole, "a whole number"),
+        (numbers.Real, real, "a number"),
+    ):
+        for name in names:
+            value = getattr(given, name)
+            fits = isinstance(value, kind) and not isinstance(value, bool)
+            if not fits or (abs(value) > sys.float_info.max and value != math.inf):
+                raise InputError(ParameterName(name), f" must be {what}, got {reprlib.repr(value)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +63,9 @@ class Lora:
     top_layers: int | None = None
 
     def __post_init__(self) -> None:
+        _require_numbers(self, whole=("rank",), real=("alpha", "dropout"))
+        if self.top_layers is not None:
+            _require_numbers(self, whole=("top_layers",))
         require_count("rank", self.rank, most=_RANK)
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
@@ -81,6 +104,16 @@ class Recipe:
     lora: Lora | None = None
 
     def __post_init__(self) -> None:
+        _require_numbers(
+            self,
+            whole=("epochs", "batch_size", "accumulate"),
+            real=("lr", "warmup", "weight_decay", "beta1", "beta2", "clip"),
+        )
+        if not isinstance(self.lora, Lora | None):
+            raise InputError(
+                f'lora must be an object such as {{"rank": 16}}, or null, got '
+                f"{reprlib.repr(self.lora)}"
+            )
         for name, known in (
             ("schedule", SCHEDULES),
             ("optimizer", OPTIMIZERS),

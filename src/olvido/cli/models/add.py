@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,19 +57,30 @@ def add(
     The folder is copied. With --base and --recipe Olvido trains the retrained models of an audit.
     """
     from olvido.cli.arguments import require_model, widened
+    from olvido.errors import InputError, UnknownName
     from olvido.workspace import Workspace
 
+    model = os.path.expanduser(model)
     require_model(model)
     with Workspace(terminal.settings()) as workspace:
-        made = workspace.enter(
-            model,
-            learned=learned or (),
-            base=base,
-            recipe=recipe,
-            unknown_data=unknown_data,
-            exclude=_left_out(terminal, without),
-            chat=chat,
-        )
+        left_out = _left_out(terminal, without)
+        try:
+            made = workspace.enter(
+                model,
+                learned=learned or (),
+                base=base,
+                recipe=recipe,
+                unknown_data=unknown_data,
+                exclude=left_out,
+                chat=chat,
+            )
+        except UnknownName as error:
+            if without is None or error.name not in left_out or not _nameless(without):
+                raise
+            raise InputError(
+                f"{without} has rows without an id, so it is not known which records they are: "
+                "give each row the 'id' that it has in its data set, or a .txt with one id a line"
+            ) from error
         # What lacks records is entered to be compared with.
         first = without is None and workspace.store.alias("serving") is None
         if first:
@@ -99,7 +111,7 @@ def _left_out(terminal: Terminal, file: Path | None) -> Collection[str]:
     from olvido.cli.arguments import examples_of
     from olvido.errors import InputError
 
-    if file is None or file.suffix != ".txt":
+    if file is None or file.suffix.lower() != ".txt":
         return tuple(row.id for row in examples_of(file, "leave out", tell=terminal.say))
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -110,3 +122,14 @@ def _left_out(terminal: Terminal, file: Path | None) -> Collection[str]:
     if not ids:
         raise InputError(f"{file} holds no id: give one a line")
     return ids
+
+
+def _nameless(file: Path) -> bool:
+    """Whether a file of rows has one without an id."""
+    from olvido.data import read_rows
+    from olvido.errors import BadRow
+
+    if file.suffix.lower() == ".txt":
+        return False
+    rows = (row for _, row in read_rows(file))
+    return any(not isinstance(row, BadRow) and row.get("id") is None for row in rows)
