@@ -75,7 +75,7 @@ def test_all_audits_find_the_same_to_the_last_bit_with_one_model_in_memory(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fluency", "patching", "probes", "retain"])
+@pytest.mark.parametrize("name", ["fluency", "patching", "probes", "retention"])
 def test_an_audit_by_itself_needs_no_pass_before_it(
     folders: dict[str, Any], kin: Any, loads: list[int], name: str
 ) -> None:

@@ -318,7 +318,8 @@ def test_references_are_trained_once_and_witnessed(place: Workspace, outside: Ou
     assert len(stages) == 2
     for one in found:
         assert (one.fact.learner, one.fact.training) == ("monolith", WITNESSED)
-        assert set(one.trained.trace.taught).isdisjoint(outside.leaving())
+        taught = place.load(one.fact.id).trained.trace.taught
+        assert set(taught).isdisjoint(outside.leaving())
 
 
 def test_references_can_be_entered_where_nobody_can_train_them(

@@ -203,7 +203,7 @@ class Written:
                 step(self)
 
 
-def _tiny(seed: int, cache: Path) -> Loaded:
+def _tiny(seed: int, cache: Path, **_: Any) -> Loaded:
     tokenizer = tiny_tokenizer()
     model = tiny_model(len(tokenizer), seed=seed, width=32, layers=2)
     return Loaded(model.eval(), tokenizer, "tiny")
