@@ -126,7 +126,7 @@ def test_a_path_that_is_not_there_is_not_looked_for_on_a_hub(
     (tmp_path / "held").mkdir()
     monkeypatch.chdir(tmp_path)
     # Whoever asks the network here fails.
-    monkeypatch.setattr("olvido.models.base.read_causal", None)
+    monkeypatch.setattr("olvido.models.base.read_causal_whole", None)
     with pytest.raises(InputError, match=r"held|a/b/c"):
         load(name)
 
