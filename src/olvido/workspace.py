@@ -245,7 +245,6 @@ class Workspace:
             left_out=sum(map(len, left_out.values())),
         )
         fact = replace(entry.fact, parents=parents, seed=self.settings.seed)
-        self._refuse_same_weights(fact)
         uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
         made = self._enter(fact, uses, entry.trained, entry.tokenizer, entry.base, fact.seed)
         return entry.entered(made)
@@ -373,15 +372,6 @@ class Workspace:
 
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
-
-    def _refuse_same_weights(self, fact: Model) -> None:
-        """Refuse weights that the ledger has under another id: one of them would be forgotten."""
-        for model in self.store.models():
-            if model.digest == fact.digest and model.id != fact.id and model.tombstone is None:
-                raise InputError(
-                    f"the ledger has these weights already, as model {model.id}, with other "
-                    "statements about their training: use that one, or have it destroyed first"
-                )
 
     def _refuse_holding(self, models: Sequence[str]) -> None:
         """Refuse models that hold records to be forgotten: descendants would hold them too."""
