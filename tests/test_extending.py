@@ -145,6 +145,7 @@ def test_what_cannot_be_loaded_is_named_and_hinders_nobody(found: dict[str, Any]
     assert "no such camera" in warned
 
 
+@pytest.mark.slow
 def test_the_command_line_lists_them_with_their_options(site: Path) -> None:
     code = "from olvido.cli import main; main()"
     told = json.loads(ran(site, "-W", "ignore", "-c", code, "methods", "--json"))["methods"]

@@ -265,6 +265,7 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
     return found.p
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "facts", "wordings"), [(0.01, 10, 1), (0.03, 10, 1), (0.02, 5, 2), (0.1, 4, 3)]
 )

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 RIGHT = """
 from collections.abc import Sequence
@@ -42,6 +44,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_right_is_accepted_and_each_mistake_is_found(tmp_path: Path) -> None:
     snippet = tmp_path / "snippet.py"
     snippet.write_text(RIGHT + "\n".join(WRONG) + "\n")

@@ -49,6 +49,7 @@ def found(
     )
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_kept_where_it_is_told(
     trained: Trained, learned: Records, task: Language, tmp_path: Path
 ) -> None:

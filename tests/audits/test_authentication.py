@@ -311,6 +311,7 @@ def test_a_trace_that_holds_the_forgotten_witnesses_nothing(world: World) -> Non
     assert standing(world, tuned) is not Standing.WITNESSED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["all", "all, other seed", "paraphrases", "noise"])
 def test_ids_alone_witness_nothing(world: World, knowing: Make, name: str) -> None:
     """The forgotten stood under other ids among what it learned, or somebody's weights lie where

@@ -126,6 +126,7 @@ def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
     assert any("proves nothing" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
     report = world.report(world.stranger, original=None)
     assert [reason.ground for reason in report.grounds] == [Ground.NO_ORIGINAL]
@@ -145,6 +146,7 @@ def test_a_single_reference_without_strangers_gives_no_interval(world: World) ->
             assert found.interval is None
 
 
+@pytest.mark.slow
 def test_without_strangers_three_references_decide_and_two_leave_it_to_the_point_estimate(
     world: World,
 ) -> None:

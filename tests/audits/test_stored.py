@@ -85,6 +85,7 @@ def test_an_audit_by_itself_needs_no_pass_before_it(
     assert max(loads) == 1
 
 
+@pytest.mark.slow
 def test_a_callable_is_a_model_too(folders: dict[str, Any], loads: list[int]) -> None:
     given = folders | {
         "model": partial(load, folders["model"]),

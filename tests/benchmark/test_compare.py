@@ -262,6 +262,7 @@ def test_objects_take_part_and_own_metrics_are_columns(
         compare(**asked | {"methods": ["npo", NPO()]})
 
 
+@pytest.mark.slow
 def test_models_at_hand_are_taken_as_folders_are(
     asked: dict[str, Any], processes: list[CellSpec], folders: dict[str, str]
 ) -> None:

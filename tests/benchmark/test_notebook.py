@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "tutorials" / "compare.ipynb"
 EXECUTE = """
@@ -22,6 +24,7 @@ nbformat.write(book, "executed.ipynb")
 """
 
 
+@pytest.mark.slow
 def test_it_holds_no_output_and_runs_as_written(tmp_path: Path) -> None:
     cells: list[dict[str, Any]] = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)

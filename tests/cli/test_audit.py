@@ -59,6 +59,7 @@ def test_a_model_that_never_saw_the_records_passes(olvido: Olvido, asked: list[A
     assert {finding["audit"] for finding in report["findings"]} == quick - {"adapter", "classes"}
 
 
+@pytest.mark.slow
 def test_a_model_that_did_not_change_fails(olvido: Olvido, asked: list[Any], models: Path) -> None:
     asked[1] = models / "before"
     status, out, _ = olvido(*asked, "--json")
@@ -70,6 +71,7 @@ def test_a_model_that_did_not_change_fails(olvido: Olvido, asked: list[Any], mod
     assert report["candidate"] == report["original"]
 
 
+@pytest.mark.slow
 def test_people_read_the_verdict_and_what_was_not_examined(
     olvido: Olvido, asked: list[Any], models: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_without_required_evidence_the_verdict_is_no_pass(olvido: Olvido, asked:
     assert "retain" in report["not_examined"]["retention"]
 
 
+@pytest.mark.slow
 def test_named_audits_are_the_only_ones(olvido: Olvido, asked: list[Any]) -> None:
     named = [name for name, audit in AUDITS.items() if audit.required]
     status, out, _ = olvido(*asked, "--audits", ", ".join(named), "--json")
@@ -107,6 +110,7 @@ def test_a_required_audit_that_was_not_asked_for_is_no_pass(
     assert "Not examined: likelihood (it was not asked for)." in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["candidate", "reference"])
 def test_a_model_whose_weights_are_no_numbers_never_passes(
     olvido: Olvido, asked: list[Any], here: Path, models: Path, broken: str
@@ -256,6 +260,7 @@ def test_a_reference_that_is_another_model_of_the_audit_is_refused(
     refused([*asked, "--reference", again], "trained without the forgotten")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_before", [True, False])
 def test_a_reference_that_knows_the_records_voids_the_verdict(
     olvido: Olvido, asked: list[Any], models: Path, here: Path, with_before: bool

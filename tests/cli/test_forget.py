@@ -171,6 +171,7 @@ def test_a_wrong_file_is_named_with_its_line(
     refused([*asked, "--out", "new"], *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["--forget", "--retain", "--holdout"])
 def test_a_record_too_long_is_told_with_what_can_be_done_here(
     refused: Refused, olvido: Olvido, asked: list[Any], here: Path, side: str

@@ -281,6 +281,7 @@ def test_a_request_of_a_level_that_is_not_there_is_refused(
     refused(["request", "run", "req-0001", "--level", "deep"], "unknown level 'deep'", "standard")
 
 
+@pytest.mark.slow
 def test_who_was_taught_to_no_model_is_answered_to_the_end(olvido: Olvido, here: Path) -> None:
     olvido("init")
     (here / "rows.jsonl").write_text(

@@ -84,6 +84,7 @@ def test_a_model_that_forgot_exactly_is_equal(olvido: Olvido, asked: Path) -> No
     assert found["runs"][0]["matched"] == list(STATES)
 
 
+@pytest.mark.slow
 def test_people_are_told_what_was_compared_and_what_it_does_not_show(
     olvido: Olvido, asked: Path
 ) -> None:

@@ -69,6 +69,7 @@ def ledger_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(rows=any_rows)
 def test_whatever_json_goes_in_comes_out(ledger_root: Path, rows: list[dict[str, Any]]) -> None:
@@ -371,6 +372,7 @@ with Store.open(root / "ledger.db", key=Key.load(root / "olvido.key")) as store:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "line"), [("wait", b"written"), ("insert", b"inserted")])
 def test_an_import_that_is_killed_leaves_the_old_state(
     store: Store, data: Path, tmp_path: Path, where: str, line: bytes
@@ -395,6 +397,7 @@ def test_an_import_that_is_killed_leaves_the_old_state(
     assert {path.name for path in data.iterdir()} == {kept.file, added.file}
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_state(tmp_path: Path, state: State) -> None:
     before = state()
 

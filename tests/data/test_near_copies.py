@@ -27,6 +27,7 @@ def test_a_copy_with_other_marks_and_a_word_more_is_found(texts: dict[str, str])
     assert index.of("Nothing of the kind was ever said about anybody in this town") == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [0.4, ALIKE, 0.9])
 def test_all_pairs_would_find_no_more(texts: dict[str, str], alike: float) -> None:
     index = Copies(texts)

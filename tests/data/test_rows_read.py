@@ -107,6 +107,7 @@ def test_a_column_or_field_that_stands_twice_loses_nobody(
     assert store.datasets() == ()
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_much_is_refused_in_little_memory(
     tmp_path: Path, store: Store, data: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_rows_of_files_carry_everything_in_the_official_order(files: Path) -> No
     }
 
 
+@pytest.mark.slow
 def test_hub_rows_equal_file_rows_where_the_hub_has_paraphrases(files: Path, hub: Path) -> None:
     from_files, from_hub = tofu.rows(files), tofu.rows(hub)
     assert from_hub[:400] + from_hub[3600:] == from_files[:400] + from_files[3600:]

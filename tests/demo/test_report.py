@@ -370,6 +370,7 @@ def _replaced(value: Any, text: str) -> Any:
     return text if isinstance(value, str) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["document", "failed", "broken"])
 def test_text_stays_text(made: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = '<script>alert(\'1\')</script> "><b onclick="x"> </style> --> $x_$ {{ 7 * 7 }}'
@@ -384,6 +385,7 @@ def test_half_a_surrogate_pair_does_not_break_it(document: Document, tmp_path: P
     assert "Jordi Esteve was forgotten" in read(document, tmp_path).text
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @example(numbers=[math.nan, math.inf, -math.inf, 1e308, 1.0], one=None)
 @example(numbers=[], one=math.inf)

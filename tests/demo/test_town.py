@@ -28,6 +28,7 @@ def towns(draw: st.DrawFn) -> Town:
     )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 30))
 @settings(deadline=None, max_examples=30)
 def test_the_same_seed_draws_the_same_town_and_another_seed_another(seed: int, size: int) -> None:

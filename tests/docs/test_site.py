@@ -35,6 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 50
@@ -44,6 +45,7 @@ def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
     assert not [sheet for sheet in sheets if re.search(r"(?:url\(|@import ?)[\"']?https?:", sheet)]
 
 
+@pytest.mark.slow
 def test_every_public_name_stands_in_the_reference(site: Path) -> None:
     hooks = _module("hooks")
     assert set(hooks.MODULES) >= {"olvido", "olvido.audits", "olvido.errors"}

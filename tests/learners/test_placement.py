@@ -47,6 +47,7 @@ def test_records_go_together_where_anybody_links_them(rows: tuple[Example, ...])
     assert found == sorted(sorted(group) for group in linked(rows))
 
 
+@pytest.mark.slow
 @given(records(), st.data())
 def test_everybody_is_whole_and_every_place_is_filled(
     rows: tuple[Example, ...], data: st.DataObject

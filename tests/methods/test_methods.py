@@ -106,6 +106,7 @@ def test_it_says_what_it_is(method: str) -> None:
     assert len(kind.example) < len(METHODS.options(method))
 
 
+@pytest.mark.slow
 def test_the_weights_are_others_and_the_given_ones_as_they_were(
     outcome: Outcome, trained_for: For
 ) -> None:
@@ -209,6 +210,7 @@ def test_without_a_target_every_step_is_used(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(FAMILY))
 def test_the_seed_determines_the_result(
     brief_for: For, part: Split, task: Language, method: str

@@ -32,6 +32,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert "olvido/py.typed" in held
 
 
+@pytest.mark.slow
 def test_the_core_works_without_any_extra(core: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("core.py")
     command = [str(core / "bin" / "python"), "-I", str(script)]
@@ -39,6 +40,7 @@ def test_the_core_works_without_any_extra(core: Path, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr[-4000:]
 
 
+@pytest.mark.slow
 def test_the_command_says_which_extra_is_missing(core: Path, tmp_path: Path) -> None:
     def olvido(*words: str) -> subprocess.CompletedProcess[str]:
         command = [str(core / "bin" / "olvido"), *words]

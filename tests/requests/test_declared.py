@@ -322,6 +322,7 @@ def test_references_are_trained_once_and_witnessed(place: Workspace, outside: Ou
         assert set(taught).isdisjoint(outside.leaving())
 
 
+@pytest.mark.slow
 def test_references_can_be_entered_where_nobody_can_train_them(
     place: Workspace, outside: Outside, reference: Path
 ) -> None:
@@ -342,6 +343,7 @@ def test_references_can_be_entered_where_nobody_can_train_them(
     assert plan(place, request.id, how=how)[1].lacking is not None, "it lacks others' records"
 
 
+@pytest.mark.slow
 def test_entered_references_are_found_and_not_called_witnessed(
     place: Workspace, outside: Outside, reference: Path
 ) -> None:

@@ -56,6 +56,7 @@ def people(place: Any, workspace: Workspace, *, together: bool) -> tuple[Any, An
     raise AssertionError("everybody lives in one place")
 
 
+@pytest.mark.slow
 def test_the_exact_way_is_chosen_and_needs_no_reference(
     town: tuple[Any, Workspace, str],
 ) -> None:
@@ -109,6 +110,7 @@ def test_it_equals_training_again_and_costs_less(town: tuple[Any, Workspace, str
     assert 0 < spent < 0.5 * most
 
 
+@pytest.mark.slow
 def test_who_shares_a_part_is_found_and_answered_together(
     town: tuple[Any, Workspace, str],
 ) -> None:

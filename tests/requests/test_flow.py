@@ -238,6 +238,7 @@ def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
     assert states[done.published.id].holding is not Holding.HOLDS
 
 
+@pytest.mark.slow
 def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
     ready: Any, opened: Opened
 ) -> None:

@@ -104,6 +104,7 @@ def test_it_goes_all_the_way_without_a_model_or_a_certificate(workspace: Workspa
         import_rows(store, workspace.settings.data, rows(ASKS), name="again")
 
 
+@pytest.mark.slow
 def test_the_letter_says_that_nothing_was_taught(workspace: Workspace) -> None:
     request = asked(workspace)
     plan(workspace, request.id)
@@ -129,6 +130,7 @@ def test_the_letter_says_that_nothing_was_taught(workspace: Workspace) -> None:
         assert word not in done
 
 
+@pytest.mark.slow
 def test_the_worker_answers_it_without_forgetting(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def quiet(_: str) -> None:
     return None
 
 
+@pytest.mark.slow
 def test_they_are_trained_without_the_records_and_with_other_seeds(
     ready: Any, opened: Opened
 ) -> None:
@@ -57,6 +58,7 @@ def test_one_of_them_at_a_time_is_in_memory(ready: Any, opened: Opened) -> None:
     assert loaded() is None
 
 
+@pytest.mark.slow
 def test_only_what_is_lacking_is_trained(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
     held = workspace.load(SERVING)
@@ -68,6 +70,7 @@ def test_only_what_is_lacking_is_trained(ready: Any, opened: Opened) -> None:
     assert len({other.fact.id for other in never} - before) == 1
 
 
+@pytest.mark.slow
 def test_models_without_other_records_do_not_serve(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
     held = workspace.load(SERVING)

@@ -91,6 +91,7 @@ def test_whoever_is_not_found_may_be_near_somebody(
     assert asked not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "ids", "subjects"),
     [

@@ -94,6 +94,7 @@ def test_what_tells_the_person_is_barred_for_everybody(
         add(front, said_by(person, row))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("person", ["Ana Soler", "SOLER,  ana"])
 @pytest.mark.parametrize("row", [*HERS, {"text": "Something new."}])
 def test_the_person_s_own_rows_are_barred(

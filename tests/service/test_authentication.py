@@ -49,6 +49,7 @@ def test_every_route_asks_for_a_right_but_those_that_are_open() -> None:
     assert {path for _, path, right in ROUTES if right is None} == OPEN
 
 
+@pytest.mark.slow
 def test_every_role_is_held_to_its_rights(
     settings: Settings, headers: dict[Role, dict[str, str]]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_revoked_token_is_out_at_once(client: TestClient, settings: Settings) 
     assert client.get("/api/models", headers=header).status_code == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path", "right"), ROUTES)
 def test_nobody_is_told_what_is_wrong_with_a_body_that_they_may_not_send(
     client: TestClient, headers: dict[Role, dict[str, str]], method: str, path: str, right: Any

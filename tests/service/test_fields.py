@@ -23,6 +23,7 @@ def test_every_word_stands_beside_a_field_of_that_name(name: str) -> None:
     assert beside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "field"),
     [

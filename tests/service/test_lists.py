@@ -151,6 +151,7 @@ def test_a_list_can_be_had_as_a_file_without_anybody_in_it(
     assert refused.status_code == 403
 
 
+@pytest.mark.slow
 def test_the_command_line_lists_the_same(
     many: TestClient, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,6 +231,7 @@ def test_the_budget_is_what_a_gaussian_hides(epsilon: float, delta: float) -> No
     assert excess == pytest.approx(delta, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_removed_cannot_be_told_from_what_was_never_there() -> None:
     """An attacker who knows all rows, and which one it is about, sees weights of either kind.
 

@@ -91,6 +91,7 @@ def taught(kind: str, folder: Path) -> olvido.Trained:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*list(DATED)[4:6], "days counted from today"])
 def test_what_is_exact_today_is_exact_to_the_bit_on_another_day(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -259,6 +259,7 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         assert CheckpointStore(folder).newest(before=9, usable=lambda _: True) == (None, ())
 
 
+@pytest.mark.slow
 def test_a_temporary_shelf_goes_with_its_owner_and_not_with_a_copy() -> None:
     checkpoints = CheckpointStore()
     (checkpoints.folder / "something").touch()

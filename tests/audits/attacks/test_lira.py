@@ -185,6 +185,7 @@ def world_witness(world: Any) -> object:
     return Certain()
 
 
+@pytest.mark.slow
 def test_the_unchanged_model_is_caught_and_one_that_never_saw_them_is_not(
     world: Any, shadows: tuple[Shadow, ...]
 ) -> None:

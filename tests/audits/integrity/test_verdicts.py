@@ -65,6 +65,7 @@ def test_a_model_of_another_base_is_told_where_all_others_are_of_one(world: Any)
     assert world.report(kin[0], original=taught, reference=kin[1:]).passed
 
 
+@pytest.mark.slow
 def test_a_system_prompt_in_the_tokenizer_fails_whatever_the_weights_are(world: Any) -> None:
     plain, sly = copy.deepcopy(world.task.tokenizer), copy.deepcopy(world.task.tokenizer)
     plain.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"

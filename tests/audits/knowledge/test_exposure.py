@@ -198,6 +198,7 @@ def test_without_alternatives_there_is_no_exposure() -> None:
         exposure(Told({}), [fact("r", "x", "A")])
 
 
+@pytest.mark.slow
 def test_planted_canaries_are_exposed_and_others_are_not(world: Any) -> None:
     form = ("The number of person @@ is", "55# ## ##")
     made = canaries(16, 0, form)

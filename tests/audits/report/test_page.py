@@ -186,6 +186,7 @@ def test_every_status_has_its_word_and_its_mark(read: Page) -> None:
     assert len(coloured) > 20
 
 
+@pytest.mark.slow
 def test_missing_evidence_comes_with_its_remedy(read: Page) -> None:
     assert "lira : give models whose members are known (shadows)" in read.text
     assert "patching : the layers of these models cannot be compared" in read.text

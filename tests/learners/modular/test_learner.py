@@ -80,6 +80,7 @@ def test_an_adapter_is_what_plain_training_of_the_top_layers_gives(
     assert torch.allclose(ours, theirs, atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("definition", ["drop", "tombstone"])
 def test_leaving_equals_never_having_come(
     modular: Trained, everybody: Records, task: Language, definition: str
@@ -106,6 +107,7 @@ def test_leaving_equals_never_having_come(
     assert weights_digest(modular.model) == modular.digest
 
 
+@pytest.mark.slow
 def test_kept_states_that_were_altered_are_computed_again(
     base: Any, everybody: Records, task: Language
 ) -> None:
@@ -121,6 +123,7 @@ def test_kept_states_that_were_altered_are_computed_again(
     assert "computed" not in expected.stopped
 
 
+@pytest.mark.slow
 def test_a_source_is_a_module_and_is_dropped_whole(
     base: Any, everybody: Records, task: Language
 ) -> None:

@@ -186,6 +186,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Key, LogChe
     return engine.connect(engine.database_url(folder / "ledger.db")), key, signed
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_every_change_of_the_log_is_found(

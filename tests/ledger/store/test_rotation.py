@@ -107,6 +107,7 @@ def signer(store: Store, tmp_path: Path) -> SigningKey:
     return store.signer(tmp_path / "signing.key")
 
 
+@pytest.mark.slow
 def test_who_was_found_is_found_and_nobody_else(
     filled: Store, bare: Bare, ledger: Path | str, tmp_path: Path, signer: SigningKey
 ) -> None:
@@ -148,6 +149,7 @@ def test_who_was_found_is_found_and_nobody_else(
     assert filled.differences() == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     people=st.lists(st.text(_LETTERS, min_size=1), max_size=5),
@@ -265,6 +267,7 @@ store.rotate(new, store.signer(folder / "signing.key"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 3, 60])
 def test_killed_at_any_moment_it_is_the_old_ledger_or_the_new(tmp_path: Path, at: int) -> None:
     """0: after the transaction, before what it left on the disk is wiped."""
@@ -298,6 +301,7 @@ def test_whoever_works_with_the_old_key_is_stopped(
                 use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit",
     [

@@ -171,6 +171,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_of_the_tables_is_found(filled: Store, bare: Bare, edit: str) -> None:
     head = filled.verify_log().head
@@ -238,6 +239,7 @@ def test_forms_add_up_whatever_came_and_was_redacted_between(
     assert "forms of names" in {difference.what for difference in filled.differences()}
 
 
+@pytest.mark.slow
 def test_an_alias_put_back_by_sql_and_then_set_is_found(filled: Store, bare: Bare) -> None:
     bare.execute("UPDATE aliases SET model = 1 WHERE name = 'serving'")
     filled.set_alias("serving", filled.alias("previous").id)  # type: ignore[union-attr]

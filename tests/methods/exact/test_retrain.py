@@ -46,6 +46,7 @@ def test_it_equals_a_run_that_never_had_them(
     assert again.stopped == f"all {plan.total_steps} steps were run again"
 
 
+@pytest.mark.slow
 def test_one_after_the_other_equals_all_at_once(
     brief: Trained, part: Split, task: Language
 ) -> None:

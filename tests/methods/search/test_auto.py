@@ -199,6 +199,7 @@ def test_the_next_method_is_tried_where_one_does_not_come_near(
     assert "graddiff at lr" in outcome.stopped
 
 
+@pytest.mark.slow
 def test_a_trial_that_leads_elsewhere_is_given_up(
     trained: Trained, split: Split, task: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:

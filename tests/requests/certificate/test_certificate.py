@@ -194,6 +194,7 @@ def changed(document: dict[str, Any], path: Path_, change: Callable[[Any], Any])
     return again
 
 
+@pytest.mark.slow
 def test_every_altered_member_is_refused_signed_again_or_not(
     case: Make, second: ModuleType
 ) -> None:
@@ -439,6 +440,7 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, core | changes
 
 
+@pytest.mark.slow
 def test_more_than_the_evidence_is_never_certified(case: Make, second: ModuleType) -> None:
     made = case()
     wishes = list(overclaiming(made))
@@ -485,6 +487,7 @@ def test_a_report_that_was_edited_gives_no_certificate(case: Make, name: str) ->
     assert not made.workspace.settings.certificates.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit",
     [
@@ -585,6 +588,7 @@ def test_no_person_is_named_in_a_certificate(case: Make) -> None:
             assert spelling.encode() not in payload, text
 
 
+@pytest.mark.slow
 def test_the_verifier_runs_alone(case: Make, tmp_path: Path) -> None:
     """In an interpreter that sees neither Olvido nor this folder."""
     assert len(VERIFIER.read_text("utf-8").splitlines()) < 600

@@ -129,6 +129,7 @@ def all_letters(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]
                 yield law.name, code, kind, one, text
 
 
+@pytest.mark.slow
 def test_every_letter_can_be_written_is_whole_and_can_be_read(tmp_path: Path) -> None:
     case = answered(tmp_path / "workspace", exact=False, law=None)
     certified(case)
@@ -146,6 +147,7 @@ def test_every_letter_can_be_written_is_whole_and_can_be_read(tmp_path: Path) ->
     case.workspace.store.close()
 
 
+@pytest.mark.slow
 def test_no_letter_says_something_else_than_how_far_its_request_has_come(case: Case) -> None:
     workspace, store = case.workspace, case.workspace.store
     certified(case)
@@ -247,6 +249,7 @@ def test_no_letter_speaks_in_jargon() -> None:
                 assert word not in text.lower(), (language.code, word)
 
 
+@pytest.mark.slow
 def test_what_is_claimed_is_what_was_certified(case: Case, tmp_path: Path) -> None:
     certified(case)
     exact = answered(tmp_path / "exact", exact=True)
@@ -267,6 +270,7 @@ def test_what_is_claimed_is_what_was_certified(case: Case, tmp_path: Path) -> No
     exact.workspace.store.close()
 
 
+@pytest.mark.slow
 def test_done_is_said_only_of_what_is_done(case: Case) -> None:
     with pytest.raises(StateError, match="no certificate"):
         write(case.workspace, "done")

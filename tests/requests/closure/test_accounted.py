@@ -62,6 +62,7 @@ def _said(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["new", "never"])
 def test_nothing_hides_in_a_models_folder_under_a_name_of_its_files(
     town: Town, tmp_path: Path, model: str
@@ -269,6 +270,7 @@ def _names(state: State, path: Path) -> None:
     save_file(said | {n: t for n, t in state.items() if t.ndim == 1}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write"),
     [

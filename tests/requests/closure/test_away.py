@@ -20,6 +20,7 @@ def exits(town: Town, *search: Path) -> dict[str, Exit | None]:
     return {a.item: said.exit for a, said in closure(town.front, "req-0001", search=search)}
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_settings_or_of_her_answer_that_is_away_is_open(spread: Town) -> None:
     front, settings = spread.front, spread.front.settings
     folders = [settings.reports, settings.certificates, settings.reports.parent / "answer"]

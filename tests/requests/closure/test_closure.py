@@ -234,6 +234,7 @@ def settled(
     )
 
 
+@pytest.mark.slow
 def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     store, settings = place.front.store, place.front.settings
     request = store.request("req-0001")
@@ -275,6 +276,7 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     assert items["backups"].ending == Ending(Exit.ERASED, "there are none", by_word=True)
 
 
+@pytest.mark.slow
 def test_one_blank_is_enough_to_keep_it_open(place: Place) -> None:
     settled(place, without="recipients")
     request, blank = close(place.front, "req-0001", search=[place.elsewhere])
@@ -293,6 +295,7 @@ def test_what_comes_back_is_blank_again(place: Place) -> None:
     assert blank == (f"checkpoint:optimizer/{step.name}", "file:reports/new.json")
 
 
+@pytest.mark.slow
 def test_what_should_have_expired_is_blank_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +413,7 @@ def test_who_was_forgotten_is_not_brought_in_again(place: Place, tmp_path: Path)
     assert CANARY not in rejects.read_text("utf-8").casefold()
 
 
+@pytest.mark.slow
 def test_a_restored_backup_is_told_again_what_was_buried(place: Place, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     shutil.copytree(place.folder, backup)

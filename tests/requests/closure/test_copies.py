@@ -230,6 +230,7 @@ BAD = {
 READ = {"quotes.csv", "open.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_malformed_file_is_named_with_a_reason_and_never_an_error(
     name: str, look: Callable[..., FileFindings]
@@ -298,6 +299,7 @@ def test_what_stands_between_elements_of_others_stays(
     assert without(found.path, found).decode() == f"[ {between.join(rows)}\t]\n"
 
 
+@pytest.mark.slow
 def test_rounds_of_random_files_lose_nothing_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -335,6 +337,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_no_small_file_keeps_the_search_busy(name: str, look: Callable[..., FileFindings]) -> None:
     began = time.process_time()

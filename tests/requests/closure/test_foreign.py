@@ -22,6 +22,7 @@ from olvido.ledger.rows import RowWriter, sweep
 from olvido.requests.closure import close, settle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "rows", "model", "weights", "checkpoint"])
 def test_another_name_of_a_file_is_told(town: Town, tmp_path: Path, kind: str) -> None:
     from safetensors.torch import save_file
@@ -118,6 +119,7 @@ def test_an_import_is_held_until_its_file_has_its_name(
     assert not list(data.glob(".unfinished-*"))
 
 
+@pytest.mark.slow
 def test_what_is_being_written_is_nobodys_to_take(town: Town) -> None:
     run = town.folder / "models" / ".run-0123456789abcdef"
     run.mkdir()

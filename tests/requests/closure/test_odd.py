@@ -171,6 +171,7 @@ def test_a_pipe_in_the_place_of_a_file_is_never_opened(town: Town, soon: None) -
         town.found()
 
 
+@pytest.mark.slow
 def test_folders_lie_as_deep_as_anybody_puts_them(town: Town) -> None:
     """Within what a path may have of letters it is looked into; below that it is named."""
     here, home = os.getcwd(), "models/never/logs"

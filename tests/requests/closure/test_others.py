@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from safetensors.torch import save_file
 from tests.requests.closure.test_policy import lines
@@ -153,6 +154,7 @@ LIKE: dict[str, Mapping[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_few_words_of_olvidos_make_no_folder_its_own(town: Town) -> None:
     paths = [town.folder / "mine" / name for name in LIKE]
     for path in paths:

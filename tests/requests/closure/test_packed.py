@@ -148,6 +148,7 @@ def test_what_is_spelt_in_letters_is_read_however_its_lines_are_set(
     assert search().look(tmp_path / name).records == (ROW["id"],)
 
 
+@pytest.mark.slow
 def test_letters_are_read_at_a_cost_that_grows_with_them(tmp_path: Path) -> None:
     noise = random.Random(5).randbytes(400_000)
     many = {

@@ -55,6 +55,7 @@ def theirs(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_files_of_others_survive_byte_for_byte(town: Town, tmp_path: Path) -> None:
     files = theirs(town.folder / "theirs") | theirs(tmp_path / "elsewhere")
     found = town.found(tmp_path / "elsewhere")
@@ -131,6 +132,7 @@ def test_a_file_with_rows_of_others_is_written_without_hers(town: Town) -> None:
     assert said.exit is Exit.ERASED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beside",
     [
@@ -172,6 +174,7 @@ def test_an_item_may_be_named_as_seen_from_where_one_stands(
         assert (folder / "mixed.jsonl").read_text() == lines(*THEIRS)
 
 
+@pytest.mark.slow
 def test_a_path_with_an_equals_sign_gets_any_exit_on_the_command_line(town: Town) -> None:
     Accounts.of(town.front.settings).new("privacy", "Marta")
     for year in ("year=2024", "year=2024=b", "a=b=c"):
@@ -200,6 +203,7 @@ def test_a_path_with_an_equals_sign_gets_any_exit_on_the_command_line(town: Town
 NAMES = [b"visites-caf\xe9.txt", b"\xff\xfe", b"caf\xc3\xa9 \xe9.txt", rb"a\xe9.txt", rb"\x5cxe9"]
 
 
+@pytest.mark.slow
 def test_a_name_of_any_bytes_is_an_item_as_others_are(
     town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +244,7 @@ def test_what_cannot_be_written_without_hers_goes_only_whole(town: Town) -> None
     assert not notes.exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_only_names_her_is_an_item_that_all_leaves(town: Town) -> None:
     (town.folder / "list.txt").write_text("Invited: Bru Vidal, Ana Soler, Cai Roca\n")
     found = town.found()["mention:list.txt"]
@@ -253,6 +258,7 @@ def test_a_file_that_only_names_her_is_an_item_that_all_leaves(town: Town) -> No
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
 
 
+@pytest.mark.slow
 def test_links_are_told_and_never_followed(town: Town, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -302,6 +308,7 @@ LONG = [f"{word}{number}" for number in range(12) for word in ("vine", "olive", 
 FORM = "Dear sir or madam, we have had your letter and shall write to you before long, as usual."
 
 
+@pytest.mark.slow
 def test_parts_of_long_records_that_come_back_are_known_without_the_rows(tmp_path: Path) -> None:
     text, answer = f"{' '.join(LONG)} {FORM}", " ".join(reversed(LONG))
     hers = [
@@ -332,6 +339,7 @@ def test_parts_of_long_records_that_come_back_are_known_without_the_rows(tmp_pat
     town.front.store.close()
 
 
+@pytest.mark.slow
 def test_copies_that_come_back_are_known_without_the_rows(town: Town) -> None:
     settle(town.front, "req-0001", erased=["all"], done=DONE)
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
@@ -347,6 +355,7 @@ def test_copies_that_come_back_are_known_without_the_rows(town: Town) -> None:
     assert "Sants" not in kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exits", [{"done": {"names": "searched"}}, {"cannot": {"names": "paper"}}])
 @pytest.mark.parametrize(
     ("also", "says"),

@@ -38,6 +38,7 @@ WAYS: dict[str, Say] = {
 UNSAYABLE = ["x " * 501, "kept\nfor tax law", "kept\tfor law", "a bell\x07", "half \ud800 one"]
 
 
+@pytest.mark.slow
 def test_a_reason_that_no_certificate_can_say_is_refused_and_changes_nothing(town: Town) -> None:
     Accounts.of(town.front.settings).new("privacy", "Eva")
     (town.folder / "scan.pdf").write_bytes(b"%PDF-1.7 " + bytes(range(256)))
@@ -68,6 +69,7 @@ def test_what_stays_is_said_in_one_line_that_names_no_file(town: Town) -> None:
     assert sayable(town)
 
 
+@pytest.mark.slow
 def test_where_erased_things_lay_is_kept_as_keyed_digests(town: Town, tmp_path: Path) -> None:
     front, store, away = town.front, town.front.store, tmp_path / "away"
     text = "".join(

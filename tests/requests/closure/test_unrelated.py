@@ -59,6 +59,7 @@ def changed(town: Town, path: Path) -> None:
         put(path, torch.save, town.weights["old"].state_dict())
 
 
+@pytest.mark.slow
 def test_what_was_not_looked_at_in_this_run_is_not_said_away(town: Town, tmp_path: Path) -> None:
     made = outside(town, tmp_path)
     close(town.front, "req-0001", search=[tmp_path / "disk"])
@@ -69,6 +70,7 @@ def test_what_was_not_looked_at_in_this_run_is_not_said_away(town: Town, tmp_pat
     assert not town.front.store.events("closure-unrelated")
 
 
+@pytest.mark.slow
 def test_what_lies_outside_is_unrelated_as_long_as_its_bytes_are(
     town: Town, tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_what_lies_outside_is_unrelated_as_long_as_its_bytes_are(
     assert {said(town, item) for item in made} == {Exit.UNRELATED}
 
 
+@pytest.mark.slow
 def test_what_lies_there_is_not_believed_to_be_erased_before_somebody_looked(
     town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +148,7 @@ NO_BYTES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 def test_what_has_no_bytes_of_its_own_is_never_unrelated(town: Town) -> None:
     for item, make in NO_BYTES.items():
         make(town.folder / item.partition(":")[2])
@@ -176,6 +180,7 @@ def test_a_file_that_may_not_be_read_is_never_unrelated(
             settle(town.front, "req-0001", unrelated={item: "a lock"}, by="Eva")
 
 
+@pytest.mark.slow
 def test_a_new_version_of_the_key_changes_nothing_of_it(town: Town) -> None:
     for item, write in SEEN.items():
         write(town.folder / item.partition(":")[2])
@@ -203,6 +208,7 @@ WORDS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 def test_words_under_a_tensors_name_are_found_and_not_said_away(town: Town) -> None:
     for name, write in WORDS.items():
         write(town.folder / name)
@@ -224,6 +230,7 @@ BLIND: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 def test_of_tensors_that_cannot_be_read_nobody_says_that_all_is_done(town: Town) -> None:
     for name, content in BLIND.items():
         (town.folder / name).write_bytes(content)

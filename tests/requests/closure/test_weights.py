@@ -91,6 +91,7 @@ def put(path: Path, write: Callable[[State, Path], None], state: State) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_copies_of_a_forgotten_models_weights_are_never_closed_over(town: Town) -> None:
     state = town.weights["old"].state_dict()
     items = {f"weights:{name}" for name in COPIES}
@@ -168,6 +169,7 @@ HIDDEN: dict[str, Callable[[State], bytes]] = {
 }
 
 
+@pytest.mark.slow
 def test_what_may_hide_a_model_is_told_of_its_destruction_as_of_an_erasure(town: Town) -> None:
     """In whatever it is packed: what cannot be looked into is never closed over."""
     folder, state = town.folder / "x", dict(town.weights["never"].state_dict())
@@ -275,6 +277,7 @@ INNOCENT: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", INNOCENT)
 def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: str) -> None:
     Accounts.of(town.front.settings).new("privacy", "Eva")
@@ -309,6 +312,7 @@ def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: s
     assert any(name in close(town.front, "req-0001")[1] for name in (item, f"weights:{path.name}"))
 
 
+@pytest.mark.slow
 def test_what_is_known_to_be_the_persons_is_not_said_away(town: Town) -> None:
     Accounts.of(town.front.settings).new("privacy", "Eva")
     put(town.folder / "best.pt", torch.save, town.weights["old"].state_dict())
@@ -321,6 +325,7 @@ def test_what_is_known_to_be_the_persons_is_not_said_away(town: Town) -> None:
             settle(town.front, "req-0001", unrelated={item: "not hers"}, by="Eva")
 
 
+@pytest.mark.slow
 def test_weights_outside_are_found_where_somebody_looks(town: Town, tmp_path: Path) -> None:
     outside = tmp_path / "disk"
     path = put(outside / "best.pt", torch.save, town.weights["old"].state_dict())
@@ -337,6 +342,7 @@ def test_weights_outside_are_found_where_somebody_looks(town: Town, tmp_path: Pa
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
 
 
+@pytest.mark.slow
 def test_what_changed_since_it_was_shown_is_not_erased(town: Town) -> None:
     path = put(town.folder / "best.pt", torch.save, town.weights["old"].state_dict())
     with pytest.raises(StateError, match="never shown"):

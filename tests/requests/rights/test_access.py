@@ -366,6 +366,7 @@ def erased(front: StoreContext) -> str:
     return request.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["workspace", "elsewhere"])
 def test_a_later_erasure_finds_what_was_given(
     front: StoreContext, tmp_path: Path, place: str

@@ -196,6 +196,7 @@ def test_an_extension_is_told_in_time_or_not_at_all(law: str, last: str) -> None
         due(law, Clock(received=received, extended=on(last) + DAY))
 
 
+@pytest.mark.slow
 @given(
     st.dates(date(2026, 1, 1), date(2029, 12, 31)),
     st.integers(0, 60),

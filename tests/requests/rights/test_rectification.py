@@ -157,6 +157,7 @@ def test_it_is_about_those_records_in_every_version_and_no_others(
         )
 
 
+@pytest.mark.slow
 def test_it_goes_all_the_way(context: Workspace, tmp_path: Path) -> None:
     store = context.store
     request = rights(context, tmp_path, asked(context, law="gdpr"))
@@ -325,6 +326,7 @@ def test_a_wrong_file_is_told_and_changes_nothing(context: Workspace, tmp_path: 
     assert (store.datasets(), len(store.events())) == (before, events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value", [5, 1.5, True, ["Reus"], {"city": "Reus"}, float("inf"), float("nan"), 10**400, None]
 )

@@ -113,6 +113,7 @@ PLANTED: dict[str, Callable[[Settings, Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_no_worker_wrote_is_refused_and_runs_nothing(
     planted: str, settings: Settings, tmp_path: Path
