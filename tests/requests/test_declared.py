@@ -45,6 +45,7 @@ from olvido.requests.handlers import approve
 from olvido.requests.not_learned import not_learned, plan_destruction
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import letter
+from olvido.requests.scope import models_to_delete
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 from olvido.workspace import SERVING, Workspace
@@ -377,6 +378,25 @@ def test_it_can_be_destroyed(place: Workspace, outside: Outside, second: ModuleT
     assert both(envelope, place, second) == []
 
 
+def test_the_same_weights_are_destroyed_under_every_id(place: Workspace, outside: Outside) -> None:
+    first, second = entered(place, outside).model, entered(place, outside, recipe=None).model
+    assert (first.id != second.id, first.digest == second.digest) == (True, True)
+    request = place.store.add_request(RequestKind.DESTROY, scope={"model": first.id}, detail={})
+    assert {model.id for model in models_to_delete(place.store, request)} == {first.id, second.id}
+
+
+def test_weights_that_are_no_numbers_are_refused(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(outside.model, broken)
+    weights = load_file(broken / "model.safetensors")
+    first = next(iter(weights))
+    weights[first] = torch.full_like(weights[first], float("nan"))
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    _refused(place, InputError, "no number", broken, learned=["people"])
+
+
 def test_not_having_learned_is_said_to_be_declared_too(place: Workspace, outside: Outside) -> None:
     entered(place, outside, unknown_data=True)
     request = receive(place, outside.town.outsiders[0].name, law="gdpr")
@@ -609,6 +629,7 @@ def test_what_is_declared_wrongly_changes_nothing(
         (InputError, "no file", {"recipe": tmp_path / "none.json"}),
         (InputError, "not the base", {"base": str(other)}),
         (UnknownName, "nowhere", {"base": "nowhere"}),
+        (InputError, "model itself", {"base": str(outside.model)}),
     ):
         given = {"learned": ["people"], **given}
         _refused(place, error, words, outside.model, **given)
