@@ -324,7 +324,7 @@ class Entry:
         if self.unknown_data:
             lines.append("data in part: it learned more than the data sets that are named")
         lines.append("log of the training unknown: exact methods do not apply")
-        lines += [f"{name} not read: a pickle can run code" for name in self.found.unread]
+        lines += [f"{name} not read: {why}" for name, why in self.found.unread.items()]
         return tuple(lines)
 
 

@@ -195,6 +195,12 @@ def test_what_nobody_said_is_listed(place: Workspace, outside: Outside, tmp_path
     assert lacking_references(place, loaded, outside.leaving(), count=1) is not None
 
 
+@pytest.mark.parametrize("front", [b"a: [", b"- a list", b"a: \xff", b"a: !!python/name:os.system"])
+def test_a_card_that_cannot_be_read_is_named(tmp_path: Path, front: bytes) -> None:
+    (tmp_path / "README.md").write_bytes(b"---\n" + front + b"\n---\n")
+    assert found_in(tmp_path).unread.keys() == {"README.md"}
+
+
 def test_the_trace_is_read_again_and_chains(place: Workspace, outside: Outside) -> None:
     entered(place, outside)
     loaded = place.load(SERVING)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
 from olvido.errors import InputError
 from olvido.models.base import HUB_ID, Loaded
 from olvido.models.folder import read_config, require_own
@@ -45,12 +47,12 @@ class Found:
         said: values by name: `base`, `steps`, `epochs`, `batch_size`, `peak_lr`, `final_loss`,
             `licence`, `datasets`, `kind`.
         by: the file that says each.
-        unread: files that were left alone, since reading them can run code.
+        unread: files that were not read, with the reason.
     """
 
     said: Mapping[str, Any] = field(default_factory=dict)
     by: Mapping[str, str] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def local(name: str | Path) -> Path:
@@ -259,22 +261,27 @@ def found_in(folder: Path) -> Found:
     losses = [_number(one.get("loss")) for one in history]
     say("peak_lr", max((rate for rate in rates if rate is not None), default=None), STATE)
     say("final_loss", next((loss for loss in losses[::-1] if loss is not None), None), STATE)
-    card = _card(folder / CARD)
+    unread = {name: "a pickle can run code" for name in PICKLES if (folder / name).is_file()}
+    card: Mapping[str, Any] = {}
+    try:
+        card = _card(folder / CARD)
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
+        unread[CARD] = f"its front matter is no YAML object ({type(error).__name__})"
     say("base", _text(card.get("base_model")), CARD)
     say("licence", _text(card.get("license")), CARD)
     say("datasets", _text(card.get("datasets")), CARD)
-    unread = tuple(name for name in PICKLES if (folder / name).is_file())
     return Found(said, by, unread)
 
 
 def _card(path: Path) -> Mapping[str, Any]:
-    """The front matter of a model card; empty where there is none, or it is no YAML."""
+    """The front matter of a model card; empty where there is none.
+
+    Raises:
+        OSError, ValueError, RecursionError, YAMLError: it cannot be read.
+    """
     from huggingface_hub.repocard import metadata_load
 
-    try:
-        return dict(metadata_load(path) or {}) if path.is_file() else {}
-    except Exception:  # noqa: BLE001 - the hub's reader of YAML lets its errors through
-        return {}
+    return dict(metadata_load(path) or {}) if path.is_file() else {}
 
 
 def _text(value: Any) -> str | None:
