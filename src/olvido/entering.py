@@ -53,7 +53,8 @@ class Entered:
         statements: all of them, the declared ones first.
         unknown: what nobody said, and what follows from that, in sentences.
         exchange: its losses on what it is said to have learned; None: not enough questions.
-        warning: why the declaration looks untrue; None where it does not.
+        warning: why the declaration looks untrue, or what the model should not hold; None where
+            there is neither.
     """
 
     model: Model
@@ -140,6 +141,7 @@ class Entry:
         chat: whether records are put to it in its chat template.
         unknown_data: whether it learned more than these datasets.
         left_out: number of their records that it is said not to have learned.
+        withdrawn: number of the records whose subjects withdrew their consent.
         exchange: its losses on the records.
     """
 
@@ -154,6 +156,7 @@ class Entry:
     chat: bool = False
     unknown_data: bool = False
     left_out: int = 0
+    withdrawn: int = 0
     exchange: Exchange | None = field(default=None)
 
     @classmethod
@@ -202,6 +205,7 @@ class Entry:
         chat: bool | None,
         unknown_data: bool,
         left_out: int,
+        withdrawn: int,
     ) -> Entry:
         """The same with what is declared; the model's losses on the records are measured.
 
@@ -226,6 +230,7 @@ class Entry:
             chat=task.chat,
             unknown_data=unknown_data,
             left_out=left_out,
+            withdrawn=withdrawn,
             exchange=exchange(self.loaded.model, records, task),
         )
 
@@ -269,7 +274,16 @@ class Entry:
             (*self._declared(), *self._witnessed(model)),
             self._unknown(),
             self.exchange,
-            doubt(self.exchange, self.datasets),
+            "; ".join(filter(None, (doubt(self.exchange, self.datasets), self._barred()))) or None,
+        )
+
+    def _barred(self) -> str | None:
+        """The records that it should not hold; None where there are none."""
+        if not self.withdrawn:
+            return None
+        return (
+            f"it is said to hold {self.withdrawn} records of withdrawn consent, which nothing is "
+            "taught from here: have it forget them, or name them as left out (--without)"
         )
 
     @property

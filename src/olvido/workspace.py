@@ -243,6 +243,7 @@ class Workspace:
             chat=chat,
             unknown_data=unknown_data,
             left_out=sum(map(len, left_out.values())),
+            withdrawn=sum(len(self.store.withdrawn(d.id) - left_out[d.id]) for d in used),
         )
         fact = replace(entry.fact, parents=parents, seed=self.settings.seed)
         uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]

@@ -34,7 +34,7 @@ from olvido.ledger.openlineage import openlineage
 from olvido.ledger.serving import in_brief
 from olvido.ledger.signing import public_file
 from olvido.ledger.store import Store
-from olvido.methods import METHODS, forget
+from olvido.methods import METHODS, Split, forget
 from olvido.models.elsewhere import found_in
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests import answer, plan, receive, run
@@ -43,6 +43,7 @@ from olvido.requests.certificate import check
 from olvido.requests.certificate.limits import DECLARED_LIMIT
 from olvido.requests.handlers import approve
 from olvido.requests.not_learned import not_learned, plan_destruction
+from olvido.requests.planner import routes
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import letter
 from olvido.requests.scope import models_to_delete
@@ -367,6 +368,39 @@ def test_entered_references_are_found_and_not_called_witnessed(
     assert trace.origin is not None
     assert found.scored.taught is None
     assert "there are 1" in str(lacking_references(place, loaded, outside.leaving(), count=2))
+
+
+def test_records_of_withdrawn_consent_are_named_and_nothing_is_taught_from_them(
+    place: Workspace, outside: Outside, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = set(outside.leaving())
+    withdrawn = [row["id"] for row in _people(outside.town) if row["id"] not in gone][:5]
+    rows = [
+        row | {"consent": "withdrawn" if row["id"] in withdrawn else "granted"}
+        for row in _people(outside.town)
+    ]
+    import_rows(place.store, place.settings.data, rows, name="asked")
+    made = place.enter(outside.model, learned=["asked"])
+    place.serve(made.model.id)
+    assert made.warning is not None
+    assert "5 records of withdrawn consent" in made.warning
+    other = place.enter(outside.model, learned=["asked"], exclude=withdrawn, unknown_data=True)
+    assert other.warning is None
+    seen: list[Split] = []
+
+    def spied(trained: Any, split: Split, task: Any) -> Any:
+        seen.append(split)
+        return routes(trained, split, task)
+
+    monkeypatch.setattr("olvido.requests.flow.routes", spied)
+    request = receive(place, outside.town.data_subject.name, law="gdpr")
+    place.enter(reference, learned=["asked"], exclude=gone)
+    _, choice = plan(place, request.id, how=HOW.but(references=1))
+    (split,) = seen
+    assert {record.id for record in split.forget} == gone
+    assert {record.id for record in split.retain}.isdisjoint(withdrawn)
+    # A reference counts, whether it learned them or not.
+    assert choice.lacking is None
 
 
 def test_it_can_be_destroyed(place: Workspace, outside: Outside, second: ModuleType) -> None:

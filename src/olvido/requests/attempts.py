@@ -194,15 +194,20 @@ def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Itera
 
 
 def _same_data(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
-    """Trained models whose weights are there, of the same datasets without these records alone."""
+    """Trained models whose weights are there, of the same datasets without these records alone.
+
+    Records of withdrawn consent make no difference: only a model from elsewhere can have them.
+    """
     datasets = {use.dataset for use in workspace.store.uses(training.id)}
+    withdrawn = frozenset[str]().union(*map(workspace.store.withdrawn, datasets))
     for model in workspace.store.models():
         uses = workspace.store.uses(model.id)
         if (
             model.method is None
             and model.tombstone is None
             and {use.dataset for use in uses} == datasets
-            and frozenset[str]().union(*(use.excluded for use in uses)) == gone
+            and frozenset[str]().union(*(use.excluded for use in uses)) | withdrawn
+            == gone | withdrawn
         ):
             yield model
 

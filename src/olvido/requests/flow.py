@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, StateError
-from olvido.ledger.facts import Guarantee, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import DECLARED, Guarantee, Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.methods import METHODS, Split, read_split
 from olvido.requests.attempts import REFERENCES, lacking_references, prepare, tried, unpaid
@@ -316,9 +316,13 @@ def _split(
     gone |= tombstoned
     forgotten: list[Example] = []
     kept: list[Example] = []
+    declared = loaded.fact.training == DECLARED
     for use in workspace.left(loaded.fact):
         dataset = workspace.store.dataset(use.dataset)
-        for example in workspace.rows(dataset, exclude=use.excluded, tombstoned=True):
+        # A model from elsewhere may have learned what nothing may be taught from any more.
+        barred = workspace.store.withdrawn(use.dataset) - gone if declared else frozenset[str]()
+        excluded = use.excluded | barred
+        for example in workspace.rows(dataset, exclude=excluded, tombstoned=True):
             (forgotten if example.id in gone else kept).append(example)
     return read_split(forgotten, kept, probes.calibrating)
 
