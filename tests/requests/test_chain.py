@@ -75,6 +75,19 @@ def test_who_was_learned_before_is_forgotten_by_repeating_the_chain(
     again = run(workspace, other.id, how=RunOptions(method="retrain"))
     assert again.published is not None
     assert again.published.parents == (done.published.id,)
+    assert (
+        max(
+            route.cost.retraining or 0
+            for route in again.plan
+            if route.method == "retrain" and route.cost
+        )
+        <= 1.0
+    )
+    # References for what only the second training taught cannot begin with the first model either.
+    city = sorted(record.id for record in workspace.store.records("city"))[:1]
+    line = repeated(workspace, done.published, city)
+    assert [training.id for training, _ in line] == [parent.id, child.id]
+    assert ids <= line[0][1]
     gone = {record.id for record in lineage_of(workspace.store, other).records}
     assert (ids | gone).isdisjoint(workspace.load(again.published.id).trained.trace.taught)
 

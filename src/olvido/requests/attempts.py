@@ -209,21 +209,25 @@ def repeated(
     workspace: Workspace, model: Model, ids: Collection[str]
 ) -> tuple[tuple[Model, frozenset[str]], ...]:
     """The trainings of a model, from the first that taught one of these records on, each with the
-    records that no reference for it may have learned."""
+    records that no reference for it may have learned.
+
+    A training is repeated as well if a later version forgot what it taught, or if the model that it
+    made is gone: nothing can begin there.
+    """
     store, version, hit = workspace.store, model, 0
-    all_in_all = {use.dataset: use.excluded for use in workspace.left(model)}
+    left_in_all = {use.dataset: use.excluded for use in workspace.left(model)}
     line: list[tuple[Model, frozenset[str]]] = []
     while True:
         training = workspace.training(version)
         own = {use.dataset for use in store.uses(training.id)}
         there = {record.id for name in own for record in store.records(name)}
         left = frozenset[str]().union(
-            *(use.excluded for use in workspace.left(version, chain=False) if use.dataset in own),
-            # A later version may have forgotten what this training taught.
-            *(all_in_all[name] for name in own),
+            *(use.excluded for use in workspace.left(version, chain=False) if use.dataset in own)
         )
-        line.append((training, left | there.intersection(ids)))
-        if not there.isdisjoint(frozenset(ids) - left):
+        gone = there.intersection(ids).union(*(left_in_all[name] for name in own))
+        line.append((training, left | gone))
+        lost = not (workspace.settings.models / version.path).is_dir()
+        if not gone <= left or (lost and version is not model):
             hit = len(line)
         if not training.parents:
             return tuple(reversed(line[: max(hit, 1)]))

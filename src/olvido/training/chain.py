@@ -88,10 +88,10 @@ class Continued:
         return self.last.taught.intersection(ids)
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Tokens of the chain, from the first training that taught one of these records on, had
-        they not been in it."""
+        """Tokens of the trainings that a retraining repeats, had these records not been in them:
+        from the first that taught one on, or whose model is gone."""
         early = self.early(ids)
-        before = self.previous.tokens_without(early) if early else 0
+        before = self.previous.tokens_without(early) if early or not self.kept else 0
         return before + self.last.tokens_without(self.own(ids))
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
