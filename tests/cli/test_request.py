@@ -95,6 +95,9 @@ def test_a_plan_prices_every_method_and_runs_none(olvido: Olvido, place: Path, w
     assert routes["npo"]["share_of_retraining"] < routes["retrain"]["share_of_retraining"]
     assert _served(olvido) == before
     assert [request["status"] for request in _listed(olvido)] == ["planned"]
+    # What is run next has the options of what was priced.
+    shown = olvido("request", "plan", "req-0001", "--holdout", "holdout", "--within", 9)[1]
+    assert "olvido request run req-0001 --within 9.0 --holdout holdout" in shown
 
 
 def test_an_answered_request_serves_a_model_that_never_learned_it(

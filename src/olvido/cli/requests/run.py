@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +132,10 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         for r in found
     ]
     columns = ("method", "guarantee", "seconds", "of retraining", "what it does")
-    asked = "" if how.references is None else f" --references {how.references}"
+    asked = "".join(
+        f" --{name} {shlex.quote(str(value))}"
+        for name, value in how.model_dump(exclude_defaults=True).items()
+    )
     terminal.emit(
         document,
         *([table(columns, rows)] if rows else []),
