@@ -70,6 +70,20 @@ def from_main(compute: Callable[[], T]) -> T:
     return result
 
 
+def from_all(found: T) -> list[T]:
+    """What every process found, in the order of their ranks; each has to call it.
+
+    >>> from_all(3)
+    [3]
+    """
+    if world_size() == 1:
+        return [found]
+    join()
+    from accelerate.utils import gather_object
+
+    return list(gather_object([found]))
+
+
 @contextmanager
 def under_way(run: Path) -> Iterator[None]:
     """Hold the folder of a run, so that nobody takes its checkpoints away from it."""

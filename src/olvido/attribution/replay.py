@@ -88,7 +88,12 @@ def metagradients(
     if log is None or not trained.trace.single:
         raise MissingNeed("replay needs the log of the training: pass what olvido.train() returned")
     recipe = log.recipe
-    if recipe.optimizer != "adamw" or recipe.lora is not None or recipe.dtype != "float32":
+    if (
+        recipe.optimizer != "adamw"
+        or recipe.lora is not None
+        or recipe.dtype != "float32"
+        or recipe.master_weights
+    ):
         raise InputError("replay takes back AdamW in float32 without adapters, and nothing else")
     by_id = {record.id: record for record in records}
     if missing := [i for i in log.plan.present if i not in by_id]:
@@ -139,13 +144,13 @@ class _Reversed:
 
     def _state(self) -> _State:
         weights = [p.detach().clone() for p in self.parameters]
-        return _State(weights, copy.deepcopy(self.loop.optimizer.state_dict()))
+        return _State(weights, copy.deepcopy(self.loop.state()))
 
     def _restore(self, state: _State) -> None:
         with torch.no_grad():
             for parameter, weight in zip(self.parameters, state.weights, strict=True):
                 parameter.copy_(weight)
-        self.loop.optimizer.load_state_dict(state.optimizer)
+        self.loop.restore(state.optimizer)
 
     def _forward(self, step: int) -> _Done:
         before = [p.detach().clone() for p in self.parameters]
