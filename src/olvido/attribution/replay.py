@@ -88,12 +88,8 @@ def metagradients(
     if log is None or not trained.trace.single:
         raise MissingNeed("replay needs the log of the training: pass what olvido.train() returned")
     recipe = log.recipe
-    if (
-        recipe.optimizer != "adamw"
-        or recipe.lora is not None
-        or recipe.dtype != "float32"
-        or recipe.master_weights
-    ):
+    other = recipe.lora is not None or recipe.dtype != "float32" or recipe.master_weights
+    if recipe.optimizer != "adamw" or other:
         raise InputError("replay takes back AdamW in float32 without adapters, and nothing else")
     by_id = {record.id: record for record in records}
     if missing := [i for i in log.plan.present if i not in by_id]:
