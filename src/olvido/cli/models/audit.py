@@ -110,6 +110,7 @@ def audit(
     from olvido.cli.arguments import reader, require_folder, require_model, require_page
     from olvido.cli.models.references import require_alike
     from olvido.models.stored import ModelSlot, StoredModel
+    from olvido.processes import from_main
     from olvido.reporting.words import duration
     from olvido.tasks import Language
 
@@ -185,7 +186,8 @@ def audit(
     if page is not None:
         from olvido.audits.page import write_page
 
-        write_page({**document, "name": Path(model).name, "options": document.get("trained")}, page)
+        described = {**document, "name": Path(model).name, "options": document.get("trained")}
+        from_main(partial(write_page, described, page))
         shown.append(f"Page: {page}")
     terminal.emit(document, *shown)
     return report.passed
