@@ -103,6 +103,8 @@ class Loop:
         self._recomputes = recipe.checkpointing or (shards is not None and recomputes())
         if self._recomputes:
             _recomputing(model, "enable")({"use_reentrant": False})
+            # Only reentrant checkpoints need it, and it would stay in the model.
+            plain_model(model).disable_input_require_grads()
         if shards is not None:
             self.gradients = Sharded(model, self.accelerator)
             self.model = self.gradients.model
