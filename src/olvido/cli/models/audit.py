@@ -128,6 +128,7 @@ def audit(
             "lora_rank": lora_rank,
             "dtype": dtype,
         },
+        weights=terminal.computing().dtype,
     )
     for name in (model, original, base, *(reference or ())):
         require_model(name)
@@ -202,6 +203,7 @@ def _training(
     references: int | None,
     shadows: int | None,
     recipe: dict[str, Any],
+    weights: str,
 ) -> TrainingOptions | None:
     """The training of references for the audit; None where all models are given.
 
@@ -241,7 +243,11 @@ def _training(
     if shadows:
         require_pairs(shadows)
     return TrainingOptions(
-        base, recipe_of(base, **recipe), keep, 0 if given else references or REFERENCES, shadows
+        base,
+        recipe_of(base, **recipe, weights=weights),
+        keep,
+        0 if given else references or REFERENCES,
+        shadows,
     )
 
 
