@@ -7,8 +7,9 @@ so that all take the same branches.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +69,56 @@ def from_main(compute: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     return result
+
+
+def mine(items: Iterable[T]) -> Iterator[T]:
+    """This process's part of a work that all share: every one of so many in turn.
+
+    >>> list(mine("abc"))
+    ['a', 'b', 'c']
+    """
+    rank = int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
+    return islice(items, rank, None, world_size())
+
+
+def from_all(found: T) -> list[T]:
+    """What every process found, in the order of their ranks; each has to call it.
+
+    >>> from_all(3)
+    [3]
+    """
+    if world_size() == 1:
+        return [found]
+    join()
+    from accelerate.utils import gather_object
+
+    return list(gather_object([found]))
+
+
+def first_to_fail() -> bool:
+    """Whether no other process has failed yet, so that an error is said once.
+
+    The launcher's store counts, which outlives a process that ends.
+    """
+    if world_size() == 1:
+        return True
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    try:
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=5),
+            wait_for_workers=False,
+        )
+        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return bool(store.add(f"olvido/failed/{restarts}", 1) == 1)
+    except (KeyError, ValueError, RuntimeError):
+        # Without a store nobody else can have said it.
+        return True
 
 
 @contextmanager

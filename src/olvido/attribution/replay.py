@@ -94,7 +94,8 @@ def metagradients(
             "answer by another method"
         )
     recipe = log.recipe
-    if recipe.optimizer != "adamw" or recipe.lora is not None or recipe.dtype != "float32":
+    other = recipe.lora is not None or recipe.dtype != "float32" or recipe.master_weights
+    if recipe.optimizer != "adamw" or other:
         raise InputError("replay takes back AdamW in float32 without adapters, and nothing else")
     by_id = {record.id: record for record in records}
     if missing := [i for i in log.plan.present if i not in by_id]:
@@ -145,13 +146,13 @@ class _Reversed:
 
     def _state(self) -> _State:
         weights = [p.detach().clone() for p in self.parameters]
-        return _State(weights, copy.deepcopy(self.loop.optimizer.state_dict()))
+        return _State(weights, copy.deepcopy(self.loop.state()))
 
     def _restore(self, state: _State) -> None:
         with torch.no_grad():
             for parameter, weight in zip(self.parameters, state.weights, strict=True):
                 parameter.copy_(weight)
-        self.loop.optimizer.load_state_dict(state.optimizer)
+        self.loop.restore(state.optimizer)
 
     def _forward(self, step: int) -> _Done:
         before = [p.detach().clone() for p in self.parameters]

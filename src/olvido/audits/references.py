@@ -33,6 +33,7 @@ from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.models.stored import ModelSlot, StoredModel
+from olvido.processes import from_main
 from olvido.tasks import Example, Task
 
 SAMPLE = 8
@@ -215,7 +216,7 @@ def carried_out(
     jobs = [
         partial(_train, training, task, recipe, home, threads)
         for training, home in zip(trainings, homes, strict=True)
-        if not (home / CARD).is_file()
+        if not from_main((home / CARD).is_file)
     ]
     there = len(trainings) - len(jobs)
     for done, _ in enumerate(side_by_side(jobs, workers=workers), there + 1):
@@ -239,10 +240,14 @@ def _train(
     trained = train(
         training.start, records=training.records, task=task, recipe=recipe, seed=training.seed
     )
-    # An empty folder of the same name, left by another process, is replaced.
-    with new_folder(home) as unfinished:
-        save_file(_distinct(trained.model), str(unfinished / WEIGHTS))
-        write_document({**training.card, "digest": trained.digest}, unfinished / CARD)
+
+    def keep() -> None:
+        # An empty folder of the same name, left by another process, is replaced.
+        with new_folder(home) as unfinished:
+            save_file(_distinct(trained.model), str(unfinished / WEIGHTS))
+            write_document({**training.card, "digest": trained.digest}, unfinished / CARD)
+
+    from_main(keep)
 
 
 def _read(home: Path, start: Module) -> Module:

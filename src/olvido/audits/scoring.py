@@ -34,6 +34,7 @@ from olvido.files import write
 from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.models.stored import StoredModel
+from olvido.processes import from_all, from_main, is_main, mine
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
 from olvido.training.chain import links
@@ -274,7 +275,8 @@ class ScoredModel:
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
         if self._cache is not None:
-            self._scores, self._answers = self._cache.read()
+            # Processes that score together have to lack the same.
+            self._scores, self._answers = from_main(self._cache.read)
 
     @classmethod
     def of(
@@ -320,7 +322,10 @@ class ScoredModel:
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:
-        """Scores of the records, in order; earlier scores cost nothing."""
+        """Scores of the records, in order; earlier scores cost nothing.
+
+        Processes share the batches, and each gets all scores.
+        """
         keys = [self._key(record) for record in records]
         fresh = dict(zip(keys, records, strict=True))
         # By number and not by id: audits ask about one record in many wordings.
@@ -333,15 +338,16 @@ class ScoredModel:
             device = next(model.parameters()).device
             numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
             batches = (self.task.batches(some, BATCH) for some in _alike(numbered, self.task))
-            for batch in chain.from_iterable(batches):
+            for batch in mine(chain.from_iterable(batches)):
                 logits, targets, rows = self.task.answer_logits(model, batch.to(device))
                 cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
                 columns = (np.split(c.numpy(), cuts) for c in score_logits(logits, targets))
                 for i, *arrays in zip(batch.ids, *columns, strict=True):
                     found[asked[i]] = Score(*arrays)
             model.train(training)
+            found = {key: score for part in from_all(found) for key, score in part.items()}
             self._scores |= found
-            if self._cache is not None:
+            if self._cache is not None and is_main():
                 self._cache.add_scores(found)
         return [self._scores[key] for key in keys]
 
@@ -357,11 +363,12 @@ class ScoredModel:
             model = self.model
             training = model.training
             model.eval()
-            texts = self.task.generate(model, list(asked.values()), BATCH)
+            texts = self.task.generate(model, list(mine(asked.values())), BATCH)
             model.train(training)
-            found = dict(zip(asked, texts, strict=True))
+            parts = from_all(dict(zip(mine(asked), texts, strict=True)))
+            found = {key: text for part in parts for key, text in part.items()}
             self._answers |= found
-            if self._cache is not None:
+            if self._cache is not None and is_main():
                 self._cache.add_answers(found)
         return [self._answers[key] for key in keys]
 

@@ -18,13 +18,15 @@ from typer.main import get_command
 from olvido.cli import catalogue, checking, demo, doctor, workspace
 from olvido.cli.models import add as models
 from olvido.cli.models import audit, compare, forget, learn, trace, verify
-from olvido.cli.output import Shared, complain
+from olvido.cli.output import Shared, complain, fail
 from olvido.cli.requests import accounts, certificate, log, rights, service, tokens
 from olvido.cli.requests import run as requests
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.extras import EXTRAS, is_installed
-from olvido.processes import world_size
+from olvido.processes import first_to_fail, is_main, world_size
 
+_SHARED = ("learn", "forget", "audit")
+"""Commands that several processes may carry out together."""
 _STOPPED = 130
 """The exit status after an interrupt, by the shell's custom."""
 
@@ -80,10 +82,10 @@ def _before(
     ] = False,
 ) -> None:
     context.obj = Shared(workspace)
-    if world_size() > 1 and context.invoked_subcommand != "learn":
+    if world_size() > 1 and context.invoked_subcommand not in _SHARED:
         raise InputError(
-            f"{world_size()} processes were started, and only 'olvido learn' shares its work among "
-            "them: run this command by itself"
+            f"{world_size()} processes were started, and only {', '.join(_SHARED)} share their "
+            "work among them: run this command by itself"
         )
 
 
@@ -109,15 +111,17 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = _command()(list(arguments) or ["--help"], "olvido", standalone_mode=False)
     except OlvidoError as error:
-        complain(str(error))
-        return 2
+        return fail(str(error))
     except TyperException as error:
-        complain(_usage(error))
-        return 2
+        return fail(_usage(error))
     except typer.Abort:
         status = _STOPPED
     except OSError as error:
-        complain(f"{error.strerror or error}: {error.filename or 'see that the disk has room'}")
+        return fail(f"{error.strerror or error}: {error.filename or 'see that the disk has room'}")
+    except RuntimeError:
+        # The connection to a process that has failed, and has said why.
+        if world_size() == 1 or first_to_fail():
+            raise
         return 2
     if status == _STOPPED:
         complain("stopped: what was finished is kept, and the same command goes on or begins again")
@@ -131,7 +135,8 @@ def _usage(error: TyperException) -> str:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    complain(f"warning: {message}")
+    if is_main():
+        complain(f"warning: {message}")
 
 
 def main() -> None:

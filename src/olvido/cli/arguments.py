@@ -109,6 +109,15 @@ Epochs = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", help="Records a forward pass.", rich_help_panel=_PANEL)
 ]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batch",
+        help="Records in memory at once, of a batch; all.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
 Rate = Annotated[
     float | None, typer.Option("--lr", help="Peak learning rate.", rich_help_panel=_PANEL)
 ]
@@ -138,19 +147,30 @@ def recipe_of(
     lr: float | None,
     lora_rank: int | None,
     dtype: str | None,
+    weights: str,
+    micro_batch: int | None = None,
 ) -> Recipe:
     """The model's own recipe where it has one, with the given values in place of its own.
+
+    Weights that may have 16 bits (`weights`, the type they are loaded in) get master weights.
 
     Raises:
         InputError: a value that no recipe takes.
     """
     from olvido.learners import RECIPES, Lora, Recipe
 
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "dtype": dtype}
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "dtype": dtype,
+        "micro_batch": micro_batch,
+    }
     return replace(
         RECIPES.get(model, Recipe()),
         **{name: value for name, value in given.items() if value is not None},
         lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
+        master_weights=weights not in ("float32", "float64"),
     )
 
 

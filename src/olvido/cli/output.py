@@ -24,7 +24,7 @@ import typer
 
 from olvido.errors import Action, InputError, OlvidoError, Term
 from olvido.files import finite
-from olvido.processes import is_main
+from olvido.processes import first_to_fail, is_main
 from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ class Terminal:
         """Print the result: the document under --json, else the text for people.
 
         Values that JSON lacks are written as their text (dates, paths, digests) or as null (a
-        number that is not finite).
+        number that is not finite). Of several processes the main one alone prints.
         """
+        if not is_main():
+            return
         if self.json:
             text = json.dumps(finite(document), ensure_ascii=False, indent=2, default=str)
             # JSON itself does not escape marks of direction and C1 escapes.
@@ -106,7 +108,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Print a line for people on standard error; silent under --json."""
-        if not self.json:
+        if not self.json and is_main():
             from rich.console import Console
 
             console = Console(stderr=True, highlight=False)
@@ -203,8 +205,7 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
             if function(Terminal(shared.workspace, shared.json), **arguments) is False:
                 raise typer.Exit(1)
         except OlvidoError as error:
-            complain(error.rendered(partial(flag, context.command)))
-            raise typer.Exit(2) from error
+            raise typer.Exit(fail(error.rendered(partial(flag, context.command)))) from error
 
     # Typer reads parameters from the signature.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -249,6 +250,13 @@ def complain(message: str) -> None:
     if len(line) > 2 * _END:
         line = f"{line[:_END]} ... {line[-_END:]}"
     sys.stderr.write(f"olvido: {harmless(line)}\n")
+
+
+def fail(message: str) -> int:
+    """Print an error, unless another process did; return the exit status."""
+    if first_to_fail():
+        complain(message)
+    return 2
 
 
 Stage = Callable[[str], "Watcher | None"]

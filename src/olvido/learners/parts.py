@@ -300,6 +300,8 @@ def _timed(job: Job, watch: Watcher | None) -> tuple[Module, RunResult, float]:
 
 def _logged(job: Job, result: RunResult, setup: float) -> StepLog:
     spec = job.spec
+    # A learner with another sampler has a trace of its own.
+    assert isinstance(spec.plan, SlotPlan)
     return StepLog(
         job.origin,
         spec.recipe,

@@ -23,6 +23,7 @@ from olvido.methods.gradient.descent import Descent
 from olvido.methods.guarantee import Need
 from olvido.methods.proxies import BANDS, TrialStore, Yardstick
 from olvido.methods.types import METHODS, Cost, Method, Run, Side, Split, StepMetrics, Trial, priced
+from olvido.processes import world_size
 from olvido.registry import Options
 from olvido.tasks import Task
 
@@ -173,7 +174,13 @@ class Auto(Options):
 
         Raises:
             NothingFits: no trial came near enough within the time budget.
+            InputError: several processes, whose clocks would end it at different trials.
         """
+        if world_size() > 1:
+            raise InputError(
+                f"a search goes by the clock, and {world_size()} processes would not end it "
+                "together: search in one process, or name a method"
+            )
         began = time.monotonic()
         store = None
         if self._folder is not None:

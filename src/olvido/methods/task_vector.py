@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from statistics import fmean
@@ -20,7 +20,7 @@ from olvido.methods.gradient.calibration import reached, remaining_trace
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.types import Run, Split, StepMetrics
 from olvido.statistics import bisected
-from olvido.tasks import Task
+from olvido.tasks import Example, Task
 from olvido.tasks.scoring import losses_of
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
@@ -80,13 +80,21 @@ class TaskVector(Descent):
         with deterministic():
             goals = self._prepare(original, split, task, seed).goals
             model = self.copied(trained.model, task, seed)
-            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
-            batches = [b.to(loop.device) for b in task.batches(split.forget, self.batch_size)]
+            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch, shared=True)
+            by_id = {record.id: record for record in split.forget}
+            batches = list(task.batches(split.forget, self.batch_size))
             history: list[StepMetrics] = []
             for step in range(total):
                 seen: list[float] = []
-                loop.step(step, [partial(_learned, loop, task, batches[step % len(batches)], seen)])
-                history.append(StepMetrics(step, fmean(seen), None))
+                records = [by_id[i] for i in batches[step % len(batches)].ids]
+                parts = [
+                    partial(_learned, loop, task, part, len(part) / len(records) * counts, seen)
+                    for part, counts in loop.passes(records)
+                ]
+                loop.step(step, parts)
+                every = [loss for part in loop.gathered(seen) for loss in part]
+                history.append(StepMetrics(step, fmean(every), None))
+            loop.close()
             tuned = self.finished(model, trained.model)
             scale, there = self._negate(tuned, original, split, task, goals, history)
         tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._reference_tokens(
@@ -137,7 +145,10 @@ class TaskVector(Descent):
         return high, there(high)
 
 
-def _learned(loop: Loop, task: Task, batch: Any, seen: list[float]) -> Tensor:
-    losses = task.losses(loop.model, batch)
-    seen.extend(losses.detach().tolist())
-    return losses.mean()
+def _learned(
+    loop: Loop, task: Task, records: Sequence[Example], weight: float, seen: list[float]
+) -> Tensor:
+    losses = task.losses(loop.model, task.collate(records).to(loop.device))
+    if weight:
+        seen.extend(losses.detach().tolist())
+    return losses.mean() * weight

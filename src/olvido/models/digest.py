@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
@@ -37,11 +38,17 @@ def weights_digest(model: Module) -> str:
     named |= {name: buffer for name, buffer in model.named_buffers() if name in persistent}
     total = hashlib.sha256()
     for name in sorted(named):
-        tensor = named[name].cpu().contiguous()
+        tensor = whole(named[name]).cpu().contiguous()
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         # The array lends its memory: `tobytes` would copy the tensor.
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{total.hexdigest()}"
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor, or all of one that is sharded over processes, which all have to ask for it."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
 
 
 _BESIDE = re.compile(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from olvido.errors import EnvironmentMismatch
+from olvido.training.sharding import sharding
 
 
 def environment(
@@ -55,6 +56,12 @@ def environment(
         "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
         "world_size": str(world_size),
     }
+    if world_size > 1 and (shards := sharding()) is not None:
+        found["sharding"] = shards
+    if world_size > 1 and where.type == "cuda":
+        # Which way NCCL sums decides the order of its sums.
+        chosen = ("NCCL_ALGO", "NCCL_PROTO")
+        found["collectives"] = " ".join(f"{n}={os.environ.get(n, 'its own')}" for n in chosen)
     if where.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(where)
         found["cuda"] = str(torch.version.cuda)

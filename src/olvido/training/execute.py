@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError, StateError
-from olvido.processes import from_main, world_size
+from olvido.models.digest import whole
+from olvido.processes import from_main, is_main, world_size
 from olvido.tasks import Example, Task
 from olvido.training.checkpoint import Checkpoint, CheckpointStore
 from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.loop import Loop, Watcher
-from olvido.training.plan import PlannedBatch, SlotPlan
+from olvido.training.plan import PlannedBatch, Sampler
 from olvido.training.recipe import Recipe
+from olvido.training.sharding import as_sharded
 
 SAFETY = 100
 """Steps between checkpoints against crashes."""
@@ -42,7 +45,7 @@ class RunSpec:
     origin: str
     recipe: Recipe
     seed: int
-    plan: SlotPlan
+    plan: Sampler
     environment: Mapping[str, str]
 
     @property
@@ -115,7 +118,9 @@ def execute(
         require_row_independence(model, "the definition 'tombstone'", "use definition='drop'")
     if world_size() > 1:
         require_row_independence(model, "sharing a run among processes", "start one process")
-    loop = Loop(model, spec.recipe, total=plan.total_steps, seed=spec.seed, watch=watch)
+    loop = Loop(
+        model, spec.recipe, total=plan.total_steps, seed=spec.seed, watch=watch, shared=True
+    )
     contents = digests_of(by_id.values(), task)
     state: Checkpoint | None = None
     notes: tuple[str, ...] = ()
@@ -135,11 +140,11 @@ def execute(
         planned = sum(batch.planned for batch in batches)
         losses = [float("nan")] * len(batches)
         parts = [
-            partial(share.loss, task, by_id, batch, planned, losses, number)
+            partial(share.loss, task, by_id, batch, rows, counts, planned, losses, number)
             for number, batch in enumerate(batches)
-            if share.of(batch)
+            for rows, counts in share.of(batch)
         ]
-        loop.step(step, parts, place=place, shared=True)
+        loop.step(step, parts, place=place)
         losses = share.whole(losses)
         rate = spec.recipe.rate(*place)
         now = time.perf_counter()
@@ -162,6 +167,7 @@ def execute(
     spent = time.perf_counter() - began
     tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
     ended = RunResult(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
+    loop.close()
     # Times and random states are each process's own; a run has one log.
     return from_main(lambda: ended)
 
@@ -171,36 +177,43 @@ class _Share:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._rank = loop.accelerator.process_index
-        self._world = loop.accelerator.num_processes
 
-    def of(self, batch: PlannedBatch) -> tuple[str | None, ...]:
-        """Its rows; none where no record is among them, since blanks teach nothing."""
-        rows = batch.rows[self._rank :: self._world]
-        return rows if any(row is not None for row in rows) else ()
+    def of(self, batch: PlannedBatch) -> list[tuple[Sequence[str | None], bool]]:
+        """Its passes over the rows, and whether each counts; none where no record is in a pass,
+        since blanks teach nothing."""
+        if not batch.ids:
+            return []
+        passes = self._loop.passes(batch.rows)
+        if not self._loop.gradients.together:
+            return [(rows, counts) for rows, counts in passes if any(i is not None for i in rows)]
+        return passes
 
     def loss(
         self,
         task: Task,
         by_id: Mapping[str, Example],
         batch: PlannedBatch,
+        rows: Sequence[str | None],
+        counts: bool,
         planned: int,
         losses: list[float],
         number: int,
     ) -> Tensor:
-        """These rows' part of the step's loss, appended to `losses`."""
-        rows = self.of(batch)
+        """These rows' part of the step's loss, added to `losses`."""
         made = task.collate([None if i is None else by_id[i] for i in rows], width=batch.width)
         found = task.losses(self._loop.model, made.to(self._loop.device))
-        if None in rows:
-            found = found * torch.tensor([float(i is not None) for i in rows]).to(found)
+        if None in rows or not counts:
+            found = found * torch.tensor([float(counts and i is not None) for i in rows]).to(found)
         loss = found.sum() / planned
-        losses[number] = float(loss.detach())
+        if counts:
+            before = losses[number]
+            value = float(loss.detach())
+            losses[number] = value if math.isnan(before) else before + value
         return loss
 
     def whole(self, losses: list[float]) -> list[float]:
         """Every batch's loss, summed over processes; nan where none has any."""
-        if self._world == 1:
+        if self._loop.gradients.world == 1:
             return losses
         from accelerate.utils import reduce
 
@@ -259,15 +272,15 @@ def put_tensors(model: Module, tensors: Mapping[str, Tensor]) -> None:
     here = dict(model.named_parameters()) | dict(model.named_buffers())
     with torch.no_grad():
         for name, tensor in tensors.items():
-            here[name].copy_(tensor)
+            here[name].copy_(as_sharded(tensor, here[name]))
 
 
-def final(loop: Loop, plan: SlotPlan) -> dict[str, str]:
+def final(loop: Loop, plan: Sampler) -> dict[str, str]:
     """SHA-256 of everything that the next step would depend on."""
     rates = [group["lr"] for group in loop.optimizer.param_groups]
     return {
         "weights": _digest(trained_tensors(loop.model)),
-        "optimizer": _digest(loop.optimizer.state_dict()),
+        "optimizer": _digest(loop.state()),
         "schedule": _digest([plan.total_steps, plan.boundaries, rates]),
         "rng": _digest(_random_states(loop.device)),
     }
@@ -278,7 +291,7 @@ def _random_states(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *on_device]
 
 
-def _present(plan: SlotPlan, records: Sequence[Example]) -> dict[str, Example]:
+def _present(plan: Sampler, records: Sequence[Example]) -> dict[str, Example]:
     by_id = {record.id: record for record in records}
     missing = [i for i in plan.present if i not in by_id]
     if missing:
@@ -324,17 +337,28 @@ def _state(
         step,
         spec.beginning.hex(),
         chain.hex(),
-        trained_tensors(loop.model),
-        loop.optimizer.state_dict(),
+        _gathered(trained_tensors(loop.model)),
+        _gathered(loop.state()),
         _random_states(loop.device),
         log.packed,
         seconds,
     )
 
 
+def _gathered(values: Any) -> Any:
+    """Nested values whose tensors are whole in the main process, which writes them, gathered one by
+    one; the others keep what they have."""
+    if isinstance(values, Tensor):
+        found = whole(values)
+        return found if is_main() else values
+    if isinstance(values, Mapping):
+        return {key: _gathered(value) for key, value in values.items()}
+    return [_gathered(value) for value in values] if isinstance(values, list) else values
+
+
 def _restore(loop: Loop, state: Checkpoint) -> None:
     put_tensors(loop.model, state.weights)
-    loop.optimizer.load_state_dict(state.optimizer)
+    loop.restore(state.optimizer)
     torch.set_rng_state(state.rng[0])
     if loop.device.type == "cuda":
         torch.cuda.set_rng_state(state.rng[1], loop.device)
@@ -346,7 +370,7 @@ def _digest(value: Any) -> str:
 
     def add(item: Any) -> None:
         if isinstance(item, Tensor):
-            tensor = item.detach().cpu().contiguous()
+            tensor = whole(item.detach()).cpu().contiguous()
             total.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
             total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(item, Mapping):

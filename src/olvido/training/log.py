@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from olvido.training.plan import PlannedBatch, SlotPlan
+from olvido.training.plan import PlannedBatch, Sampler
 
 _ENTRY = struct.Struct("<IHHIdff32s")
 ENTRY_BYTES = _ENTRY.size
@@ -88,7 +88,7 @@ class Log:
 
 
 def beginning(
-    origin: str, recipe: Mapping[str, Any], seed: int, plan: SlotPlan, contract: Mapping[str, str]
+    origin: str, recipe: Mapping[str, Any], seed: int, plan: Sampler, contract: Mapping[str, str]
 ) -> bytes:
     """The chain before the first step: everything that determines the run but its records."""
     content = [origin, dict(recipe), seed, plan.layout, dict(contract)]
@@ -111,7 +111,7 @@ def linked(before: bytes, batch: PlannedBatch, contents: Mapping[str, bytes]) ->
 
 
 def chain_at(
-    start: bytes, plan: SlotPlan, contents: Mapping[str, bytes], steps: Iterable[int]
+    start: bytes, plan: Sampler, contents: Mapping[str, bytes], steps: Iterable[int]
 ) -> dict[int, str]:
     """The chain after so many steps of a plan, in hexadecimal, for each of `steps`."""
     wanted = set(steps)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from olvido.errors import InputError, UnknownName
 
@@ -40,6 +40,43 @@ class PlannedBatch:
     def ids(self) -> tuple[str, ...]:
         """The present records, in slot order."""
         return tuple(row for row in self.rows if row is not None)
+
+
+class Sampler(Protocol):
+    """Who takes part in each step, decided before the first: all that the loop asks of a plan."""
+
+    @property
+    def present(self) -> Collection[str]:
+        """Ids of the records that are trained on."""
+        ...
+
+    @property
+    def blank(self) -> Collection[str]:
+        """Ids of records whose rows are filled with blanks."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        ...
+
+    @property
+    def boundaries(self) -> Sequence[int]:
+        """Steps at which the learning rate's schedule begins anew."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """A digest of everything except absences, for the log's hash chain."""
+        ...
+
+    def steps(self, start: int = 0) -> Iterator[list[PlannedBatch]]:
+        """The forward passes of each optimizer step, from step `start` on."""
+        ...
+
+    def place(self, step: int) -> tuple[int, int]:
+        """A step's place in its schedule, and the schedule's length."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,11 @@ class Recipe:
         clip: largest gradient norm.
         dtype: of the forward pass; weights and optimizer stay in the model's own type.
         lora: train adapters instead of all weights.
+        micro_batch: records in memory at once, at the most: a batch is split into parts whose
+            gradients are summed. None: whole batches.
+        master_weights: the optimizer moves float32 copies of weights in 16 bits, which are rounded
+            after every step: without, a step shorter than their distance is lost.
+        checkpointing: recompute activations in the backward pass instead of storing them.
     """
 
     epochs: int = 3
@@ -102,6 +107,9 @@ class Recipe:
     clip: float = 1.0
     dtype: str = "float32"
     lora: Lora | None = None
+    micro_batch: int | None = None
+    master_weights: bool = False
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _require_numbers(
@@ -123,6 +131,15 @@ class Recipe:
                 raise UnknownName(name, str(getattr(self, name)), known)
         for name in ("epochs", "batch_size", "accumulate"):
             require_count(ParameterName(name), getattr(self, name))
+        if self.micro_batch is not None:
+            _require_numbers(self, whole=("micro_batch",))
+            require_count(ParameterName("micro_batch"), self.micro_batch)
+        for name in ("master_weights", "checkpointing"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(
+                    ParameterName(name),
+                    f" must be true or false, got {reprlib.repr(getattr(self, name))}",
+                )
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(ParameterName("lr"), f" must be a positive number, got {self.lr}")
         for name in ("beta1", "beta2"):
@@ -146,8 +163,13 @@ class Recipe:
         return self.lr * left if self.schedule == "linear" else self.lr
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for the ledger."""
-        return asdict(self)
+        """Return plain values, for the ledger.
+
+        What came later is left out where it is not used: a recipe of an earlier version keeps its
+        digest, and its log can be replayed.
+        """
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -165,6 +187,10 @@ class Recipe:
             _require_known("lora option", given["lora"], Lora)
             given["lora"] = Lora(**given["lora"])
         return cls(**given)
+
+
+_LATER = {"micro_batch": None, "master_weights": False, "checkpointing": False}
+"""Parameters that recipes did not always have, with the value that changes nothing."""
 
 
 def _require_known(kind: str, names: Iterable[str], cls: type[Recipe] | type[Lora]) -> None:

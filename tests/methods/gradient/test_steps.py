@@ -111,7 +111,7 @@ def test_sam_takes_the_gradient_where_it_is_worst() -> None:
         seen.append(layer.weight.detach().flatten().tolist())
         return (layer.weight**2).sum() / 2
 
-    for compute in method.forget_parts(loop, loss):
+    for compute in method.forget_parts(loop, [loss]):
         compute().backward()
     # |g| is 5, so half of g / |g| is (0.3, 0.4): there the gradient is w itself.
     assert seen == [[3.0, 4.0], pytest.approx([3.3, 4.4])]

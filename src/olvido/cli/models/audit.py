@@ -110,6 +110,7 @@ def audit(
     from olvido.cli.arguments import reader, require_folder, require_model, require_page
     from olvido.cli.models.references import require_alike
     from olvido.models.stored import ModelSlot, StoredModel
+    from olvido.processes import from_main
     from olvido.reporting.words import duration
     from olvido.tasks import Language
 
@@ -127,6 +128,7 @@ def audit(
             "lora_rank": lora_rank,
             "dtype": dtype,
         },
+        weights=terminal.computing().dtype,
     )
     for name in (model, original, base, *(reference or ())):
         require_model(name)
@@ -185,7 +187,8 @@ def audit(
     if page is not None:
         from olvido.audits.page import write_page
 
-        write_page({**document, "name": Path(model).name, "options": document.get("trained")}, page)
+        described = {**document, "name": Path(model).name, "options": document.get("trained")}
+        from_main(partial(write_page, described, page))
         shown.append(f"Page: {page}")
     terminal.emit(document, *shown)
     return report.passed
@@ -200,6 +203,7 @@ def _training(
     references: int | None,
     shadows: int | None,
     recipe: dict[str, Any],
+    weights: str,
 ) -> TrainingOptions | None:
     """The training of references for the audit; None where all models are given.
 
@@ -239,7 +243,11 @@ def _training(
     if shadows:
         require_pairs(shadows)
     return TrainingOptions(
-        base, recipe_of(base, **recipe), keep, 0 if given else references or REFERENCES, shadows
+        base,
+        recipe_of(base, **recipe, weights=weights),
+        keep,
+        0 if given else references or REFERENCES,
+        shadows,
     )
 
 

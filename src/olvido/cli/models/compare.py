@@ -103,7 +103,13 @@ def compare(
     recipe = None
     if base is not None:
         recipe = recipe_of(
-            base, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=None, dtype=None
+            base,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            lora_rank=None,
+            dtype=None,
+            weights=terminal.computing().dtype,
         )
     elif any(value is not None for value in (epochs, batch_size, lr)):
         raise InputError("--epochs, --batch-size and --lr are of models trained from a --base")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,7 @@ def forget(
     from olvido.errors import InputError
     from olvido.methods import forget as door
     from olvido.models import save
+    from olvido.processes import from_main
     from olvido.tasks import Language
 
     for name in (model, *(reference or ())):
@@ -96,7 +98,7 @@ def forget(
             watch=stage(f"Forgetting by {method}"),
             **options,
         )
-    save(outcome.model, loaded.tokenizer, out)
+    from_main(partial(save, outcome.model, loaded.tokenizer, out))
     wider = widened(model, terminal.computing().dtype)
     document = {**outcome.to_dict(), "path": str(out), "note": wider}
     shown = [

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from olvido.cli.arguments import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of, widened
+from olvido.cli.arguments import (
+    BatchSize,
+    Dtype,
+    Epochs,
+    LoraRank,
+    MicroBatch,
+    Rate,
+    recipe_of,
+    widened,
+)
 from olvido.cli.output import Terminal, command, stages, table
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ def learn(
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
+    micro_batch: MicroBatch = None,
     lr: Rate = None,
     lora_rank: LoraRank = None,
     dtype: Dtype = None,
@@ -48,7 +58,7 @@ def learn(
 ) -> None:
     """Train a model so that it can forget later. A run that was killed resumes.
 
-    Under torchrun or accelerate launch, all processes share the training and one writes.
+    Under accelerate launch or torchrun, all processes share the training and one writes.
     """
     from olvido.cli.arguments import learner_options, require_model
     from olvido.errors import InputError
@@ -60,7 +70,14 @@ def learn(
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
     recipe = recipe_of(
-        model, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=lora_rank, dtype=dtype
+        model,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        lora_rank=lora_rank,
+        dtype=dtype,
+        weights=terminal.settings().dtype,
+        micro_batch=micro_batch,
     )
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         names = from_main(lambda: [_named(workspace, name, authors) for name in datasets])

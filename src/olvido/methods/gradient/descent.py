@@ -24,7 +24,6 @@ from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.registry import Options
 from olvido.tasks import Example, Task
-from olvido.tasks.blocks import plain_model
 from olvido.tasks.scoring import frozen
 from olvido.training import recipe as adapters
 from olvido.training.environment import deterministic
@@ -65,6 +64,8 @@ class Descent(Options):
         dtype: of the forward pass.
         lora_rank: train low-rank adapters of this rank, merged at the end, instead of all weights.
         checkpointing: recompute activations in the backward pass instead of storing them.
+        micro_batch: records in memory at once, at the most: batches of both sets are split into
+            parts whose gradients are summed; None: whole batches.
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
@@ -105,6 +106,7 @@ class Descent(Options):
     dtype: str = "float32"
     lora_rank: int | None = None
     checkpointing: bool = False
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         """Check the options, and make the recipe and the regularisers that they describe."""
@@ -133,6 +135,9 @@ class Descent(Options):
             beta1=0.0,
             dtype=self.dtype,
             lora=None if rank is None else Lora(rank=rank, alpha=2 * rank),
+            micro_batch=self.micro_batch,
+            master_weights=True,
+            checkpointing=self.checkpointing,
         )
         self.scaled = self.lr is None
         self.patience: Patience | None = None
@@ -165,13 +170,14 @@ class Descent(Options):
         return self.retain_weight
 
     def forget_parts(
-        self, loop: Loop, loss: Callable[[], Tensor]
+        self, loop: Loop, losses: Sequence[Callable[[], Tensor]]
     ) -> Iterator[Callable[[], Tensor]]:
         """Yield the losses whose gradients make the forgetting part of a step.
 
-        After each `yield` its gradient lies in the parameters, and may be changed there.
+        They are one loss in parts (see `Recipe.micro_batch`), yielded all or none. After them their
+        gradient lies in the parameters, and may be changed there inside `loop.gradients.whole()`.
         """
-        yield loss
+        yield from losses
 
     def trainable_modules(self, model: Module, task: Task) -> Sequence[Module] | None:
         """The modules whose weights may change; None: all."""
@@ -233,8 +239,12 @@ class Descent(Options):
         with deterministic():
             known = self._prepare(original, split, task, seed)
             model = self.copied(trained.model, task, seed)
-            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
+            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch, shared=True)
+            looked = 0.0 if known.regularisers is None else known.regularisers.spent
             history, tokens, there = Steps(self, loop, split, task, known).descend()
+            if known.regularisers is not None:
+                tokens += looked + sum(loop.gathered(known.regularisers.spent - looked))
+            loop.close()
             model = self.finished(model, trained.model)
         if len(history) < total and not there:
             why = f"given up after {len(history)} of {total} steps, which lead elsewhere"
@@ -247,7 +257,6 @@ class Descent(Options):
         tokens += self._reference_tokens(split, task) + self.looks() * sum(
             map(task.width, split.forget)
         )
-        tokens += known.regularisers.spent if known.regularisers is not None else 0.0
         return Run(model, remaining, tokens, why, history)
 
     def rate(self, model: Module) -> Recipe:
@@ -269,17 +278,11 @@ class Descent(Options):
             chosen = {id(p) for module in trainable_modules for p in module.parameters()}
             for parameter in model.parameters():
                 parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
-        if self.checkpointing:
-            if not hasattr(model, "gradient_checkpointing_enable"):
-                raise InputError(f"a {type(original).__name__} cannot do without its activations")
-            _checkpointing(model, "enable")({"use_reentrant": False})
         return model
 
     def finished(self, model: Any, original: Module) -> Module:
         """The plain model with trained weights of its own, and the original's trainable
         parameters."""
-        if self.checkpointing:
-            _checkpointing(model, "disable")()
         if self.recipe.lora is not None:
             unshare(model)
             model = adapters.merge(model, original)
@@ -315,11 +318,3 @@ class Descent(Options):
         """Tokens of the passes over the original model, in forward-backward units."""
         records = (*split.forget, *(split.holdout if self.target is None else ()))
         return FORWARD * sum(map(task.width, records))
-
-
-def _checkpointing(model: Any, what: str) -> Callable[..., None]:
-    """The method for gradient checkpointing, which transformers calls activation checkpointing from
-    5.2 on."""
-    plain = plain_model(model)
-    new: Callable[..., None] | None = getattr(plain, f"activation_checkpointing_{what}", None)
-    return new or getattr(plain, f"gradient_checkpointing_{what}")

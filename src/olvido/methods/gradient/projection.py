@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from olvido.training.sharding import dot
+
 
 class Projection:
     """Remove from the forget gradient the component that conflicts with the regulariser's
@@ -39,9 +41,9 @@ class Projection:
             for ours, p in zip(self._forget, self._parameters, strict=True)
             if ours is not None and p.grad is not None
         ]
-        dot = sum(float((ours * theirs).sum()) for ours, theirs in pairs)
-        norm = sum(float(theirs.square().sum()) for _, theirs in pairs)
-        share = min(dot, 0.0) / norm if norm else 0.0
+        ours_, theirs_ = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        square = dot(theirs_, theirs_)
+        share = min(dot(ours_, theirs_), 0.0) / square if square else 0.0
         for parameter, ours in zip(self._parameters, self._forget, strict=True):
             if ours is None:
                 continue

@@ -30,6 +30,7 @@ from olvido.methods.gradient.sampling import asked_of_others, retain_draws
 from olvido.methods.types import METHODS, Split
 from olvido.registry import Options, Registry
 from olvido.tasks import Example, Language, Task
+from olvido.training.sharding import sharding
 
 
 class HiddenStatePenalty(Options):
@@ -137,7 +138,16 @@ class Elastic(Options):
     spent = 0.0
 
     def begin(self, anchor: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """Estimate the Fisher information on records near the forgotten ones and on others."""
+        """Estimate the Fisher information on records near the forgotten ones and on others.
+
+        Raises:
+            InputError: the weights will be in shards, and the penalty needs them whole.
+        """
+        if sharding() is not None:
+            raise InputError(
+                "the regulariser ewc holds whole weights, and here several processes hold shards "
+                "of them: use kl, or one process"
+            )
         draws = islice(retain_draws(split, SIZE, seed), DRAWS)
         some = {e.id: e for drawn in draws for e in drawn}
         model = shared_weights_copy(anchor).requires_grad_(True).eval()

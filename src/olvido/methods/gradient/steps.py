@@ -53,10 +53,22 @@ class Known:
 
 @dataclass
 class _Now:
-    """The losses of one step; filled while they are computed."""
+    """The losses and tokens of one step; filled while they are computed."""
 
     losses: dict[str, float] = field(default_factory=dict)
     retain: float | None = None
+    drawn: int = 1
+    tokens: float = 0.0
+
+    @classmethod
+    def merged(cls, parts: Sequence[_Now]) -> _Now:
+        """The step of all processes."""
+        kept = [part.retain for part in parts if part.retain is not None]
+        return cls(
+            {i: loss for part in parts for i, loss in part.losses.items()},
+            sum(kept) / parts[0].drawn if kept else None,
+            tokens=sum(part.tokens for part in parts),
+        )
 
 
 class Steps:
@@ -74,14 +86,11 @@ class Steps:
         self.method, self.loop, self.task, self.known = method, loop, task, known
         self.cost_fraction = method.cost_fraction(loop.model, task)
         by_id = {record.id: record for record in split.forget}
-        self.batches = []
-        for batch in task.batches(split.forget, method.recipe.batch_size):
-            records = tuple(by_id[i] for i in batch.ids)
-            if known.alternative_targets:
-                batch = task.collate(
-                    [*records, *(known.alternative_targets[r.id] for r in records)]
-                )
-            self.batches.append((records, batch.to(loop.device)))
+        self.batches = [
+            tuple(by_id[i] for i in batch.ids)
+            for batch in task.batches(split.forget, method.recipe.batch_size)
+        ]
+        self._collated: dict[tuple[int, int], Any] = {}
         self.losses: dict[str, float] = {}
         self.history: list[StepMetrics] = []
         self.tokens = 0.0
@@ -90,21 +99,23 @@ class Steps:
         """Take all steps, or as many as needed: metrics, tokens, and whether targets are
         reached."""
         alternating = self.method.alternating
+        there = False
         for step in range(self.loop.total):
             forgetting, keeping = not alternating or step % 2 == 0, not alternating or step % 2 == 1
             now = _Now()
             self.loop.step(
                 step, self._parts(step // (2 if alternating else 1), forgetting, keeping, now)
             )
+            now = _Now.merged(self.loop.gathered(now))
+            self.tokens += now.tokens
             self.losses |= now.losses
             seen = now.losses or self.losses
             self.history.append(StepMetrics(step, fmean(seen.values()), now.retain))
-            if now.losses and reached(self.losses, self.known.goals):
-                return tuple(self.history), self.tokens, True
+            there = bool(now.losses) and reached(self.losses, self.known.goals)
             patience = self.method.patience
-            if patience is not None and patience(self.history, self.loop.total):
+            if there or (patience is not None and patience(self.history, self.loop.total)):
                 break
-        return tuple(self.history), self.tokens, False
+        return tuple(self.history), self.tokens, there
 
     def _parts(
         self, number: int, forgetting: bool, keeping: bool, now: _Now
@@ -112,29 +123,54 @@ class Steps:
         """Yield the step's losses. Each one's gradient is computed before the next is asked for."""
         regularisers = self.known.regularisers if keeping else None
         against = Projection(self.loop.parameters) if self.method.project else None
+        gradients = self.loop.gradients
         if forgetting:
-            records, batch = self.batches[number % len(self.batches)]
-            yield from self.method.forget_parts(
-                self.loop, partial(self._forget, number, records, batch, now)
-            )
-            self.tokens += batch.cost * self.method.forward_backward_count * self.cost_fraction
+            losses = [
+                partial(self._forget, number, records, batch, weight, now)
+                for records, batch, weight in self._forget_passes(number, now)
+            ]
+            yield from self.method.forget_parts(self.loop, losses)
         if regularisers is not None:
             if against is not None:
-                against.set_aside()
+                with gradients.whole():
+                    against.set_aside()
             drawn = next(self.known.draws)
-            weight = self.method.regulariser_weight(self.history)
+            now.drawn = len(drawn)
+            weight = self.method.regulariser_weight(self.history) / len(drawn)
             for some in buckets(drawn, self.task):
-                retain_batch = self.task.collate(some).to(self.loop.device)
-                yield partial(
-                    self._retain, regularisers, some, retain_batch, weight / len(drawn), now
-                )
-                self.tokens += retain_batch.cost * self.cost_fraction
-            if now.retain is not None:
-                now.retain /= len(drawn)
+                for records, counts in self.loop.passes(some):
+                    batch = self.task.collate(records).to(self.loop.device)
+                    yield partial(
+                        self._retain, regularisers, tuple(records), batch, weight, counts, now
+                    )
+                    now.tokens += batch.cost * self.cost_fraction * counts
             if against is not None:
-                against.bring_back()
+                with gradients.whole():
+                    against.bring_back()
 
-    def _forget(self, number: int, records: tuple[Example, ...], batch: Any, now: _Now) -> Tensor:
+    def _forget_passes(
+        self, number: int, now: _Now
+    ) -> Iterator[tuple[tuple[Example, ...], Any, float]]:
+        """This process's passes over the step's forgotten records, each with its batch and its
+        share of the step's mean; 0 for records that another process counts."""
+        index = number % len(self.batches)
+        whole = self.batches[index]
+        for place, (records, counts) in enumerate(self.loop.passes(whole)):
+            if (index, place) not in self._collated:
+                self._collated[index, place] = self._collate(tuple(records))
+            batch = self._collated[index, place]
+            each = self.method.forward_backward_count * self.cost_fraction
+            now.tokens += batch.cost * each * counts
+            yield tuple(records), batch, len(records) / len(whole) if counts else 0.0
+
+    def _collate(self, records: tuple[Example, ...]) -> Any:
+        alternatives = self.known.alternative_targets
+        others = [alternatives[record.id] for record in records] if alternatives else []
+        return self.task.collate([*records, *others]).to(self.loop.device)
+
+    def _forget(
+        self, number: int, records: tuple[Example, ...], batch: Any, weight: float, now: _Now
+    ) -> Tensor:
         known = self.known
         answers = Answers(
             self.loop.model,
@@ -149,13 +185,17 @@ class Steps:
         if answers.answered:
             found = -(answers.log_p / answers.count).detach()
         else:
-            found = self._evaluate(number, records, batch)
-        # A method may ask twice, the second time elsewhere: the first is at the current weights.
-        now.losses = now.losses or dict(zip([r.id for r in records], found.tolist(), strict=True))
+            found = self._evaluate(number, records, batch, now)
+        if weight:
+            # A method may ask twice, the second time elsewhere: the first is at the current
+            # weights.
+            now.losses = (
+                dict(zip([r.id for r in records], found.tolist(), strict=True)) | now.losses
+            )
         # Full push where there is no goal: inf / inf is nan.
         goal = answers.goal
         push = ((goal - found) / goal).clamp(0.0, 1.0).nan_to_num(1.0)
-        return (losses * push).mean()
+        return (losses * push).mean() * weight
 
     def _retain(
         self,
@@ -163,21 +203,23 @@ class Steps:
         records: tuple[Example, ...],
         batch: Any,
         weight: float,
+        counts: bool,
         now: _Now,
     ) -> Tensor:
         loss = regularisers.losses(Answers(self.loop.model, self.task, records, batch)).sum()
-        now.retain = (now.retain or 0.0) + float(loss.detach())
-        return weight * loss
+        if counts:
+            now.retain = (now.retain or 0.0) + float(loss.detach())
+        return weight * counts * loss
 
     @torch.no_grad()
-    def _evaluate(self, number: int, records: tuple[Example, ...], batch: Any) -> Tensor:
+    def _evaluate(self, number: int, records: tuple[Example, ...], batch: Any, now: _Now) -> Tensor:
         """The records' losses, evaluated in one of `EVALUATION_INTERVAL` passes over them."""
         epoch = number // len(self.batches)
         if epoch % EVALUATION_INTERVAL and all(record.id in self.losses for record in records):
             return torch.tensor(
                 [self.losses[record.id] for record in records], device=self.loop.device
             )
-        self.tokens += FORWARD * batch.cost
+        now.tokens += FORWARD * batch.cost
         log_p, count = self.task.log_probs(self.loop.model, batch)
         return -log_p / count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from olvido.errors import require_count
 from olvido.methods.losses.npo import NPO
+from olvido.models.digest import whole
 from olvido.training.loop import Loop
+from olvido.training.sharding import as_sharded
 
 
 class RepSelect(NPO):
@@ -42,12 +44,14 @@ class RepSelect(NPO):
         super().__post_init__()
 
     def forget_parts(
-        self, loop: Loop, loss: Callable[[], Tensor]
+        self, loop: Loop, losses: Sequence[Callable[[], Tensor]]
     ) -> Iterator[Callable[[], Tensor]]:
-        yield loss
-        for parameter in loop.parameters:
-            if parameter.grad is not None and parameter.ndim == 2:
-                parameter.grad = collapsed(parameter.grad, self.components)
+        yield from losses
+        with loop.gradients.whole():
+            for parameter in loop.parameters:
+                if parameter.grad is not None and parameter.ndim == 2:
+                    found = collapsed(whole(parameter.grad), self.components)
+                    parameter.grad = as_sharded(found, parameter)
 
 
 @torch.no_grad()

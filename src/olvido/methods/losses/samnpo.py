@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from olvido.errors import InputError
 from olvido.methods.losses.npo import NPO
 from olvido.training.loop import Loop
+from olvido.training.sharding import norm
 
 
 class SamNPO(NPO):
@@ -39,17 +40,17 @@ class SamNPO(NPO):
         super().__post_init__()
 
     def forget_parts(
-        self, loop: Loop, loss: Callable[[], Tensor]
+        self, loop: Loop, losses: Sequence[Callable[[], Tensor]]
     ) -> Iterator[Callable[[], Tensor]]:
-        yield loss
-        gradients = [(p, p.grad) for p in loop.parameters if p.grad is not None]
-        norm = torch.stack([g.norm() for _, g in gradients]).norm().clamp_min(1e-12)
-        steps = [(p, self.radius * g / norm) for p, g in gradients]
-        with torch.no_grad():
+        yield from losses
+        with loop.gradients.whole(), torch.no_grad():
+            gradients = [(p, p.grad) for p in loop.parameters if p.grad is not None]
+            length = norm(g for _, g in gradients).clamp_min(1e-12)
+            steps = [(p, self.radius * g / length) for p, g in gradients]
             for parameter, step in steps:
                 parameter.add_(step)
                 parameter.grad = None
-        yield loss
+        yield from losses
         with torch.no_grad():
             for parameter, step in steps:
                 parameter.sub_(step)
