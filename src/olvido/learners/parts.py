@@ -117,7 +117,7 @@ def make_plan(
     """Give every record its place."""
     return SlotPlan(
         tuple(record.id for record in records),
-        tuple(task.width(record) for record in records),
+        tuple(task.widths(records)),
         recipe.batch_size,
         recipe.accumulate,
         recipe.epochs if epochs is None else epochs,

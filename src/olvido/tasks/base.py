@@ -285,6 +285,14 @@ class Task(Protocol):
         """
         ...
 
+    def widths(self, examples: Iterable[Example]) -> list[int]:
+        """The width of each of many records, each read once.
+
+        Raises:
+            InputError: as `width`.
+        """
+        ...
+
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Any:
         """One batch of these records in this order, padded to `width`.
 
@@ -343,7 +351,17 @@ class Task(Protocol):
 
 TASKS: Registry[Task] = Registry(
     "task",
-    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs", "language"),
+    (
+        "collate",
+        "content",
+        "fingerprint",
+        "width",
+        "widths",
+        "batches",
+        "losses",
+        "log_probs",
+        "language",
+    ),
     home=__package__,
     group="olvido.tasks",
     made=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import takewhile
 from typing import Any
@@ -12,6 +12,7 @@ from jinja2 import Environment, TemplateError
 
 from olvido.data.conversations import Turn
 from olvido.errors import InputError, ParameterName, Words
+from olvido.tasks.base import Said
 from olvido.tasks.batches import Encoded
 
 _PROBE = "Qx7Zk"
@@ -83,12 +84,16 @@ class Encoder:
         chat: use its chat template.
         separator: placed between prompt and completion without a template, unless one of them has
             white space there.
+
+    Attributes:
+        known: token ids of plain texts that were tokenized before they are asked for.
     """
 
     def __init__(self, tokenizer: Any, *, chat: bool, separator: str = " ") -> None:
         self._tokenizer = tokenizer
         self._chat = chat
         self._separator = separator
+        self.known: Mapping[str, list[int]] = {}
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
@@ -116,6 +121,15 @@ class Encoder:
         if prompt:
             return self.pair(prompt, completion, history, earlier=whole)
         return self.text(completion)
+
+    def plain_texts(self, given: Iterable[Said]) -> list[str]:
+        """The texts that `record` asks the tokenizer for, where it asks for plain texts alone."""
+        texts: dict[str, None] = {}
+        for prompt, completion, history, _ in given if not self._chat else ():
+            if not history and not self._marked(prompt) and not self._marked(completion):
+                joined = f"{prompt}{self._between(prompt, completion)}{completion}"
+                texts |= dict.fromkeys((prompt, joined) if prompt else (completion,))
+        return list(texts)
 
     def text(self, text: str) -> Encoded:
         """Plain text, ended by the end-of-text token; all but its first token is the answer."""
@@ -211,8 +225,7 @@ class Encoder:
         self, prompt: str, completion: str, *, first: bool = True
     ) -> tuple[list[int], list[int]]:
         """An exchange in plain text; a tokenizer's own tokens stand before the first one."""
-        spaced = prompt[-1:].isspace() or completion[:1].isspace()
-        between, parts = "" if spaced else self._separator, (prompt, completion)
+        between, parts = self._between(prompt, completion), (prompt, completion)
         given = self._open(self._whole(prompt, parts, opened=first))
         whole = self._open(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
         cut = _common(given, whole)
@@ -221,6 +234,9 @@ class Encoder:
             answer = self._marked_ids(between + completion, [(0, len(between + completion))])
             return given, [*answer, self._tokenizer.eos_token_id]
         return whole[:cut], [*whole[cut:], self._tokenizer.eos_token_id]
+
+    def _between(self, prompt: str, completion: str) -> str:
+        return "" if prompt[-1:].isspace() or completion[:1].isspace() else self._separator
 
     def _open(self, ids: list[int]) -> list[int]:
         """Drop the end-of-text token that some tokenizers append."""
@@ -282,6 +298,8 @@ class Encoder:
 
     def _whole(self, text: str, contents: Sequence[str], *, opened: bool = True) -> list[int]:
         """Token ids of a plain text, with the tokenizer's additions around it."""
+        if opened and text in self.known:
+            return self.known[text]
         literal = {"split_special_tokens": True} if any(map(self._marked, contents)) else {}
         return list(self._tokenizer(text, add_special_tokens=opened, **literal)["input_ids"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -190,6 +190,10 @@ class Labels:
         """
         self.read(example)
         return 1
+
+    def widths(self, examples: Iterable[Example]) -> list[int]:
+        """Return 1 for each record."""
+        return list(map(self.width, examples))
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> LabelBatch:
         """One batch of these records in this order; `width` is ignored.
