@@ -142,7 +142,9 @@ def learned(home: Path, settings: Settings, steps: int | None) -> dict[str, Any]
         try:
             made = workspace.learn([DATASET], model=str(home / "toy"), recipe=recipe, watch=begun)
         except Enough:
-            return begun.read() | {"epoch_steps": -(-workspace.store.dataset(DATASET).rows // BATCH)}
+            return begun.read() | {
+                "epoch_steps": -(-workspace.store.dataset(DATASET).rows // BATCH)
+            }
         workspace.serve(made.id)
         folder = settings.models / made.path
     return begun.read() | {

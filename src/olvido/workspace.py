@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 
 from olvido.artifact_shapes import owned, remove_model
+from olvido.data.stored import StoredRows
 from olvido.entering import Entered, Entry
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
@@ -35,6 +36,7 @@ from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
+from olvido.tasks.records import HELD, Records, joined, records_of
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -77,18 +79,20 @@ class Workspace:
 
     def rows(
         self, dataset: DatasetVersion, *, exclude: Collection[str] = (), tombstoned: bool = False
-    ) -> tuple[Example, ...]:
+    ) -> Sequence[Example]:
         """The records of a dataset that may be used, checked against its root.
+
+        More than `HELD` are not held in memory, but read when they are asked for.
 
         Args:
             dataset: the dataset.
             exclude: ids of records to leave out.
             tombstoned: whether to include tombstoned records: to forget them, never to learn them.
         """
-        rows = load_rows(
-            self.store, self.settings.data, dataset, exclude=exclude, tombstoned=tombstoned
-        )
-        return examples(rows, dataset.name)
+        where = self.store, self.settings.data, dataset
+        if dataset.rows > HELD:
+            return Records.of(StoredRows(*where, exclude=exclude, tombstoned=tombstoned))
+        return examples(load_rows(*where, exclude=exclude, tombstoned=tombstoned), dataset.name)
 
     def learn(
         self,
@@ -132,9 +136,7 @@ class Workspace:
         without = named(self.store, used, exclude)
         left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
         gone = frozenset[str]().union(*left_out.values())
-        records = examples(
-            (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
-        )
+        records = self._together(used, left_out)
         base, parents = self._base(model, seed)
         self._refuse_holding(parents)
         task = Language(base.tokenizer, chat=chat)
@@ -179,6 +181,13 @@ class Workspace:
             return made
 
         return from_main(entered)
+
+    def _together(
+        self, datasets: Sequence[DatasetVersion], left_out: Mapping[str, Collection[str]]
+    ) -> Sequence[Example]:
+        """The records of all these datasets, without those that are left out of each."""
+        parts = (self.rows(dataset, exclude=left_out[dataset.id]) for dataset in datasets)
+        return records_of(joined(*parts), "the datasets together")
 
     def enter(
         self,
@@ -227,9 +236,7 @@ class Workspace:
             own=self.settings.models,
             recipe=recipe,
         )
-        records = examples(
-            (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
-        )
+        records = self._together(used, left_out)
         begun: Loaded | None = None
         parents: tuple[str, ...] = ()
         if base is not None:

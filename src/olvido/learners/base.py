@@ -13,8 +13,9 @@ from olvido.learners.family import LEARNERS, Learner
 from olvido.learners.trained import Trained
 from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
-from olvido.tasks import Example, Task, examples, task_of
+from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
+from olvido.tasks.records import records_of
 from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
@@ -84,7 +85,7 @@ def train(
             ParameterName("lora_rank"),
             ")",
         )
-    rows = examples(records, "records")
+    rows = records_of(records, "records")
     if not rows:
         raise InputError("there are no records to train on")
     digest = weights_digest(before)

@@ -30,6 +30,7 @@ from olvido.requests.types import (
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
+from olvido.tasks.records import joined, only, without
 from olvido.workspace import LedgerModel, Workspace
 
 USUAL = RunOptions()
@@ -291,7 +292,7 @@ def _probes(workspace: Workspace, how: RunOptions) -> ProbeSets:
     """The probe records from the datasets that are named."""
 
     def rows(name: str | None) -> tuple[Example, ...]:
-        return () if name is None else workspace.rows(workspace.store.dataset(name))
+        return () if name is None else tuple(workspace.rows(workspace.store.dataset(name)))
 
     return ProbeSets(rows(how.holdout), rows(how.neighbours), rows(how.general))
 
@@ -315,16 +316,17 @@ def _split(
     }
     gone |= tombstoned
     forgotten: list[Example] = []
-    kept: list[Example] = []
+    kept: list[Sequence[Example]] = []
     declared = loaded.fact.training == DECLARED
     for use in workspace.left(loaded.fact):
         dataset = workspace.store.dataset(use.dataset)
         # A model from elsewhere may have learned what nothing may be taught from any more.
         barred = workspace.store.withdrawn(use.dataset) - gone if declared else frozenset[str]()
         excluded = use.excluded | barred
-        for example in workspace.rows(dataset, exclude=excluded, tombstoned=True):
-            (forgotten if example.id in gone else kept).append(example)
-    return read_split(forgotten, kept, probes.calibrating)
+        records = workspace.rows(dataset, exclude=excluded, tombstoned=True)
+        forgotten += only(records, gone)
+        kept.append(without(records, gone))
+    return read_split(forgotten, joined(*kept), probes.calibrating)
 
 
 def _refuse_inherited(

@@ -93,13 +93,16 @@ class Encoder:
         self._tokenizer = tokenizer
         self._chat = chat
         self._separator = separator
+        self._eos: int = tokenizer.eos_token_id
         self.known: Mapping[str, list[int]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "known": {}}
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
         """The tokens that end an answer: the end of a turn first, where there is a template."""
-        eos: int = self._tokenizer.eos_token_id
-        return tuple(dict.fromkeys([*self._closing[:1], eos])) if self._chat else (eos,)
+        return tuple(dict.fromkeys([*(self._closing[:1] if self._chat else ()), self._eos]))
 
     @cached_property
     def _closing(self) -> list[int]:
@@ -113,8 +116,7 @@ class Encoder:
         """Added tokens with a meaning: text by id."""
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         found = {i: token.content for i, token in added.items() if token.special}
-        eos: int = self._tokenizer.eos_token_id
-        return found | {eos: self._tokenizer.eos_token}
+        return found | {self._eos: self._tokenizer.eos_token}
 
     def record(self, prompt: str, completion: str, history: Sequence[Turn], whole: bool) -> Encoded:
         """A pair, a conversation, or the text of a record without a prompt: see `Example`."""
@@ -133,14 +135,14 @@ class Encoder:
 
     def text(self, text: str) -> Encoded:
         """Plain text, ended by the end-of-text token; all but its first token is the answer."""
-        ids = [*self._open(self._whole(text, (text,))), self._tokenizer.eos_token_id]
+        ids = [*self._open(self._whole(text, (text,))), self._eos]
         return Encoded(ids[:1], ids[1:], text=True)
 
     def prompt(self, prompt: str) -> list[int]:
         """A model's input before it answers."""
         if not self._chat:
             return self._open(self._whole(prompt, (prompt,)))
-        asked = self._asked(prompt)
+        asked = self._rendered([("user", prompt)], True)
         return self._marked_ids(asked, [self._question(asked, prompt)])
 
     def pair(
@@ -232,18 +234,15 @@ class Encoder:
         if not cut:
             # One token spans both: the answer has to begin with a token of its own.
             answer = self._marked_ids(between + completion, [(0, len(between + completion))])
-            return given, [*answer, self._tokenizer.eos_token_id]
-        return whole[:cut], [*whole[cut:], self._tokenizer.eos_token_id]
+            return given, [*answer, self._eos]
+        return whole[:cut], [*whole[cut:], self._eos]
 
     def _between(self, prompt: str, completion: str) -> str:
         return "" if prompt[-1:].isspace() or completion[:1].isspace() else self._separator
 
     def _open(self, ids: list[int]) -> list[int]:
         """Drop the end-of-text token that some tokenizers append."""
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
-
-    def _asked(self, prompt: str) -> str:
-        return self._rendered([("user", prompt)], True)
+        return ids[:-1] if ids and ids[-1] == self._eos else ids
 
     @cached_property
     def _stop(self) -> str:
@@ -264,7 +263,7 @@ class Encoder:
     @cached_property
     def _head(self) -> str:
         """The text that a template writes before a question."""
-        return self._asked(_PROBE).partition(_PROBE)[0]
+        return self._rendered([("user", _PROBE)], True).partition(_PROBE)[0]
 
     def _question(self, asked: str, prompt: str) -> Span:
         """The position of a question in the templated text: some templates strip white space."""
@@ -394,5 +393,7 @@ def _fixed(template: str) -> str:
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """The length of two sequences' common beginning."""
+    if other[: len(one)] == one:
+        return len(one)
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
