@@ -19,7 +19,7 @@ from olvido.models import Loaded
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import Example, Language
 from olvido.tasks.exchange import Exchange, exchange
-from olvido.tasks.records import ids_of, records_of
+from olvido.training.records import ids_of, records_of
 from olvido.training.steps import Origin
 
 CALL = "whoever entered it"

@@ -36,7 +36,8 @@ from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
-from olvido.tasks.records import HELD, Records, joined, records_of
+from olvido.tasks.encodings import HELD
+from olvido.training.records import Records, joined, records_of
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 

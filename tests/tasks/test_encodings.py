@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from olvido.errors import InputError
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Example, Language, encodings, examples
 from olvido.tasks.batches import Encoded
@@ -63,7 +64,11 @@ def shouting() -> Any:
 
 @pytest.mark.parametrize("make", [tiny_tokenizer, no_bos, padding, shouting])
 @pytest.mark.parametrize("chat", [False, True])
-def test_together_is_as_one_by_one(make: Any, chat: bool) -> None:
+@pytest.mark.parametrize("held", [0, 10_000])
+def test_together_is_as_one_by_one(
+    make: Any, chat: bool, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodings, "HELD", held)
     tokenizer = make()
     if chat:
         tokenizer.chat_template = TEMPLATE
@@ -73,6 +78,24 @@ def test_together_is_as_one_by_one(make: Any, chat: bool) -> None:
     for record in records:
         assert many.encode(record) == single.encode(record)
         assert many.fingerprint(record) == single.fingerprint(record)
+
+
+@pytest.mark.parametrize("held", [0, 10_000])
+def test_a_record_that_is_too_long_is_refused_among_many(
+    held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodings, "HELD", held)
+    task = Language(tiny_tokenizer(), max_tokens=20)
+    fits, long = Example("a", "Who?", "x" * 12), Example("b", "Who?", "x" * 40)
+    for extra in range(12):
+        one = Example("c", "Who?", "x" * extra + ".")
+        try:
+            expected = [Language(task.tokenizer, max_tokens=20).width(one)]
+        except InputError:
+            continue
+        assert task.widths([one]) == expected
+    with pytest.raises(InputError, match="'b' has"):
+        task.widths([fits, long])
 
 
 def test_tokens_of_the_last_records_alone_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

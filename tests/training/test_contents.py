@@ -11,9 +11,9 @@ from olvido.learners import train
 from olvido.methods import forget
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
-from olvido.tasks.records import Records
 from olvido.training.contents import digests_of
 from olvido.training.recipe import Recipe
+from olvido.training.records import Records
 from olvido.training.steps import StepLog
 
 ROWS = [

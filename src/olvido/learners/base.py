@@ -15,10 +15,10 @@ from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
-from olvido.tasks.records import records_of
 from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
+from olvido.training.records import records_of
 from olvido.training.trace import Trace
 
 

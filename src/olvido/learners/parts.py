@@ -19,7 +19,6 @@ from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.processes import is_main, join, world_size
 from olvido.tasks import Example, Task
-from olvido.tasks.records import ids_of, only, records_of
 from olvido.training import recipe as adapters
 from olvido.training.checkpoint import CheckpointStore
 from olvido.training.contents import digests_of
@@ -29,6 +28,7 @@ from olvido.training.log import chain_at
 from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
+from olvido.training.records import ids_of, only, records_of
 from olvido.training.steps import Origin, StepLog
 from olvido.training.trace import MemberRun
 

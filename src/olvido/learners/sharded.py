@@ -27,10 +27,10 @@ from olvido.models import weights_digest
 from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.registry import Options, name_of
 from olvido.tasks import Example, Task
-from olvido.tasks.records import ids_of, only
 from olvido.training.checkpoint import CheckpointStore
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
+from olvido.training.records import ids_of, only
 from olvido.training.steps import Origin
 from olvido.training.trace import MemberRun, Placement, Trace
 

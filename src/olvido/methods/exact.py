@@ -19,8 +19,8 @@ from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split
 from olvido.registry import Options
 from olvido.tasks import Task
-from olvido.tasks.records import ids_of, joined
 from olvido.training.plan import DEFINITIONS
+from olvido.training.records import ids_of, joined
 from olvido.training.steps import Again
 
 

@@ -30,7 +30,7 @@ from olvido.requests.types import (
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
-from olvido.tasks.records import joined, only, without
+from olvido.training.records import joined, only, without
 from olvido.workspace import LedgerModel, Workspace
 
 USUAL = RunOptions()

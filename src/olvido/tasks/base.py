@@ -286,7 +286,7 @@ class Task(Protocol):
         """
         ...
 
-    def widths(self, examples: Iterable[Example]) -> list[int]:
+    def widths(self, examples: Sequence[Example]) -> list[int]:
         """The width of each of many records, each read once.
 
         Raises:

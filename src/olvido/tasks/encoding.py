@@ -84,9 +84,6 @@ class Encoder:
         chat: use its chat template.
         separator: placed between prompt and completion without a template, unless one of them has
             white space there.
-
-    Attributes:
-        known: token ids of plain texts that were tokenized before they are asked for.
     """
 
     def __init__(self, tokenizer: Any, *, chat: bool, separator: str = " ") -> None:
@@ -94,10 +91,16 @@ class Encoder:
         self._chat = chat
         self._separator = separator
         self._eos: int = tokenizer.eos_token_id
+        # Of plain texts that were tokenized before they are asked for.
         self.known: Mapping[str, list[int]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "known": {}}
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """The tokens before every text."""
+        return self.opened(self._whole("", ()))
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
@@ -126,22 +129,22 @@ class Encoder:
 
     def plain_texts(self, given: Iterable[Said]) -> list[str]:
         """The texts that `record` asks the tokenizer for, where it asks for plain texts alone."""
-        texts: dict[str, None] = {}
+        texts: list[str] = []
         for prompt, completion, history, _ in given if not self._chat else ():
             if not history and not self._marked(prompt) and not self._marked(completion):
                 joined = f"{prompt}{self._between(prompt, completion)}{completion}"
-                texts |= dict.fromkeys((prompt, joined) if prompt else (completion,))
-        return list(texts)
+                texts += (prompt, joined) if prompt else (completion,)
+        return texts
 
     def text(self, text: str) -> Encoded:
         """Plain text, ended by the end-of-text token; all but its first token is the answer."""
-        ids = [*self._open(self._whole(text, (text,))), self._eos]
+        ids = [*self.opened(self._whole(text, (text,))), self._eos]
         return Encoded(ids[:1], ids[1:], text=True)
 
     def prompt(self, prompt: str) -> list[int]:
         """A model's input before it answers."""
         if not self._chat:
-            return self._open(self._whole(prompt, (prompt,)))
+            return self.opened(self._whole(prompt, (prompt,)))
         asked = self._rendered([("user", prompt)], True)
         return self._marked_ids(asked, [self._question(asked, prompt)])
 
@@ -228,8 +231,8 @@ class Encoder:
     ) -> tuple[list[int], list[int]]:
         """An exchange in plain text; a tokenizer's own tokens stand before the first one."""
         between, parts = self._between(prompt, completion), (prompt, completion)
-        given = self._open(self._whole(prompt, parts, opened=first))
-        whole = self._open(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
+        given = self.opened(self._whole(prompt, parts, opened=first))
+        whole = self.opened(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
         cut = _common(given, whole)
         if not cut:
             # One token spans both: the answer has to begin with a token of its own.
@@ -240,7 +243,7 @@ class Encoder:
     def _between(self, prompt: str, completion: str) -> str:
         return "" if prompt[-1:].isspace() or completion[:1].isspace() else self._separator
 
-    def _open(self, ids: list[int]) -> list[int]:
+    def opened(self, ids: list[int]) -> list[int]:
         """Drop the end-of-text token that some tokenizers append."""
         return ids[:-1] if ids and ids[-1] == self._eos else ids
 
@@ -393,7 +396,5 @@ def _fixed(template: str) -> str:
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """The length of two sequences' common beginning."""
-    if other[: len(one)] == one:
-        return len(one)
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return len(one) if other[: len(one)] == one else sum(1 for _ in same)

@@ -11,9 +11,11 @@ import numpy as np
 
 from olvido.errors import InputError
 from olvido.tasks.base import Example, Said
-from olvido.tasks.batches import Encoded
+from olvido.tasks.batches import Encoded, rounded
 from olvido.tasks.encoding import Encoder
 
+HELD = 10_000
+"""Records of a dataset that are held in memory; more are read when they are asked for."""
 MOST = 2**20
 """Tokens of the records that are kept: some 40 MB, whatever the number of records."""
 TOGETHER = 1000
@@ -75,13 +77,30 @@ class Encodings:
             texts = self._encoder.plain_texts(fresh)
             self._encoder.known = tokenized(self._tokenizer, texts)
 
-    def widths(self, examples: Iterable[Example]) -> list[int]:
+    def widths(self, examples: Sequence[Example]) -> list[int]:
         """The width of each record."""
         found: list[int] = []
         rest = iter(examples)
         while some := list(islice(rest, TOGETHER)):
-            self.ahead(some)
-            found += [self.of(one).width for one in some]
+            # The tokens of so many would not be kept until they are used.
+            sizes = self._sizes(some) if len(examples) > HELD else {}
+            self.ahead(one for one in some if one.id not in sizes)
+            sizes |= {one.id: self.of(one).size for one in some if one.id not in sizes}
+            found += [rounded(sizes[one.id]) for one in some]
+        return found
+
+    def _sizes(self, some: Sequence[Example]) -> dict[str, int]:
+        """How many tokens those have that are the tokens of one text and an end: where tokens stand
+        before any text, a prompt and the text that it begins share those at least."""
+        opening, found = self._encoder.opening, dict[str, int]()
+        if opening:
+            texts = {one.id: self._encoder.plain_texts([one.said])[-1:] for one in some}
+            ids = tokenized(self._tokenizer, [text for one in texts.values() for text in one])
+            for one in some:
+                for text in texts[one.id]:
+                    said = self._encoder.opened(ids.get(text, []))
+                    if said[: len(opening)] == opening and len(said) < self._max:
+                        found[one.id] = len(said) + 1
         return found
 
     def fingerprint(self, example: Example) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -191,7 +191,7 @@ class Labels:
         self.read(example)
         return 1
 
-    def widths(self, examples: Iterable[Example]) -> list[int]:
+    def widths(self, examples: Sequence[Example]) -> list[int]:
         """Return 1 for each record."""
         return list(map(self.width, examples))
 

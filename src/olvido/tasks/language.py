@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
@@ -137,7 +137,7 @@ class Language:
         """The tokens of a record, rounded up."""
         return self.encode(example).width
 
-    def widths(self, examples: Iterable[Example]) -> list[int]:
+    def widths(self, examples: Sequence[Example]) -> list[int]:
         """The width of each record; their texts are tokenized together."""
         return self._encodings.widths(examples)
 

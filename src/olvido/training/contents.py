@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from olvido.tasks import Example, Task
-from olvido.tasks.records import Records
+from olvido.training.records import Records
 
 _SIZE = 32
 TOGETHER = 1000

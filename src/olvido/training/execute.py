@@ -17,13 +17,13 @@ from torch.nn import Module
 from olvido.errors import InputError, StateError
 from olvido.processes import from_main, world_size
 from olvido.tasks import Example, Task
-from olvido.tasks.records import by_id, ids_of, only
 from olvido.training.checkpoint import Checkpoint, CheckpointStore
 from olvido.training.contents import digests_of
 from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.loop import Loop, Watcher
 from olvido.training.plan import PlannedBatch, SlotPlan
 from olvido.training.recipe import Recipe
+from olvido.training.records import by_id, ids_of, only
 
 SAFETY = 100
 """Steps between checkpoints against crashes."""

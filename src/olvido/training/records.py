@@ -13,8 +13,6 @@ from typing import Protocol, overload
 from olvido.errors import InputError
 from olvido.tasks.base import Example, Row, example_of, examples
 
-HELD = 10_000
-"""Records of a dataset that are held in memory; more are read when they are asked for."""
 _LATEST = 1024
 """Records read last that are kept, since a step asks for each more than once."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from olvido.errors import InputError
 from olvido.tasks import Example, examples
-from olvido.tasks.records import Records, by_id, ids_of, joined, only, records_of, without
+from olvido.training.records import Records, by_id, ids_of, joined, only, records_of, without
 
 
 class Rows:
