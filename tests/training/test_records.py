@@ -11,7 +11,7 @@ import pytest
 
 from olvido.errors import InputError
 from olvido.tasks import Example, examples
-from olvido.training.records import Records, by_id, ids_of, joined, only, records_of, without
+from olvido.training.records import Records, by_id, ids_of, joined, leaving, only, records_of
 
 
 class Rows:
@@ -40,7 +40,7 @@ def test_they_are_what_is_read_at_once() -> None:
     assert pickle.loads(pickle.dumps(found)) == expected
     for kept in ("ae", "", "bd", "abcde"):
         assert tuple(only(found, set(kept))) == only(expected, set(kept))
-        assert tuple(without(found, set(kept))) == without(expected, set(kept))
+        assert tuple(leaving(found, set(kept))) == leaving(expected, set(kept))
     with pytest.raises(IndexError):
         found[5]
     for name in ("", "aa", "z"):
@@ -52,7 +52,7 @@ def test_what_is_asked_of_the_ids_reads_no_record() -> None:
     source = rows(*map(str, range(50)))
     found = Records.of(source)
     held = examples([{"id": "x", "text": "Held."}])
-    whole = joined(held, without(found, {"7"}), only(found, {"7"}))
+    whole = joined(held, leaving(found, {"7"}), only(found, {"7"}))
     assert list(ids_of(whole)) == ["x", *(str(i) for i in range(50) if i != 7), "7"]
     assert records_of(whole) is whole
     assert source.read == 0

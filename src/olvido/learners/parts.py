@@ -210,7 +210,7 @@ def again(
     present = set(plan.present)
     return Job(
         model,
-        log.origin,
+        replace(log.origin, replaces=None),
         only(records, present),
         task,
         replace(log.spec, plan=plan),
@@ -330,7 +330,7 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
         return
     contents = digests_of(only(records, present), task)
     last = log.plan.total_steps
-    found = chain_at(log.spec.beginning, log.plan, contents, [last])[last]
+    found = chain_at(log.logged.beginning, log.plan, contents, [last])[last]
     if found != log.log.end:
         raise InputError(
             "the records given are not, word for word, those that the model was trained on, or the "

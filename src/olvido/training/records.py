@@ -151,7 +151,7 @@ def only(records: Sequence[Example], wanted: Collection[str]) -> Sequence[Exampl
     return tuple(record for record in records if record.id in wanted)
 
 
-def without(records: Sequence[Example], ids: Collection[str]) -> Sequence[Example]:
+def leaving(records: Sequence[Example], ids: Collection[str]) -> Sequence[Example]:
     """Those of the records that have none of these ids, in their order."""
     if isinstance(records, Records):
         return records.where(lambda name: name not in ids)
