@@ -19,6 +19,7 @@ from olvido.models import Loaded
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import Example, Language
 from olvido.tasks.exchange import Exchange, exchange
+from olvido.training.records import ids_of, records_of
 from olvido.training.steps import Origin
 
 CALL = "whoever entered it"
@@ -150,7 +151,7 @@ class Entry:
     recipe: Recipe | None
     by: Mapping[str, str]
     datasets: tuple[str, ...] = ()
-    records: tuple[Example, ...] = ()
+    records: Sequence[Example] = ()
     origin: Origin | None = None
     base: str | None = None
     chat: bool = False
@@ -224,7 +225,7 @@ class Entry:
         return replace(
             self,
             datasets=tuple(datasets),
-            records=tuple(records),
+            records=records_of(records, "records"),
             origin=origin,
             base=name,
             chat=task.chat,
@@ -242,7 +243,7 @@ class Entry:
     @property
     def trained(self) -> Trained:
         """The model with the trace of what is declared."""
-        trace = Declared(tuple(record.id for record in self.records), self.origin)
+        trace = Declared(tuple(ids_of(self.records)), self.origin)
         return Trained(self.loaded.model, self.loaded.digest, trace)
 
     @property

@@ -253,7 +253,7 @@ def fold(text: str) -> str:
         before = after
         # Apostrophes first: some decompose to a space with an accent, which would be lost.
         spread = unicodedata.normalize("NFKD", after.translate(_SAME)).casefold()
-        kept = (_plain(c) for c in unicodedata.normalize("NFKD", spread).translate(_SAME))
+        kept = map(_plain, unicodedata.normalize("NFKD", spread).translate(_SAME))
         whole = unicodedata.normalize("NFC", "".join(kept))
         after = _GEMINATE.sub("·", " ".join(whole.split()))
     return after
@@ -314,6 +314,7 @@ def _read(character: str) -> str:
     return "" if drawn or order in _POINTS else character
 
 
+@lru_cache(4096)
 def _plain(character: str) -> str:
     """A character in its plain form: an ASCII digit, or nothing for an accent or invisible one."""
     category = unicodedata.category(character)

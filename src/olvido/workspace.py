@@ -14,6 +14,7 @@ import torch
 from torch.nn import Module
 
 from olvido.artifact_shapes import owned, remove_model
+from olvido.data.stored import StoredRows
 from olvido.entering import Entered, Entry
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
@@ -37,7 +38,9 @@ from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
+from olvido.tasks.encodings import HELD
 from olvido.training.chain import Continued
+from olvido.training.records import Records, by_id, ids_of, joined, leaving, only, records_of
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -80,18 +83,20 @@ class Workspace:
 
     def rows(
         self, dataset: DatasetVersion, *, exclude: Collection[str] = (), tombstoned: bool = False
-    ) -> tuple[Example, ...]:
+    ) -> Sequence[Example]:
         """The records of a dataset that may be used, checked against its root.
+
+        More than `HELD` are not held in memory, but read when they are asked for.
 
         Args:
             dataset: the dataset.
             exclude: ids of records to leave out.
             tombstoned: whether to include tombstoned records: to forget them, never to learn them.
         """
-        rows = load_rows(
-            self.store, self.settings.data, dataset, exclude=exclude, tombstoned=tombstoned
-        )
-        return examples(rows, dataset.name)
+        where = self.store, self.settings.data, dataset
+        if dataset.rows > HELD:
+            return Records.of(StoredRows(*where, exclude=exclude, tombstoned=tombstoned))
+        return examples(load_rows(*where, exclude=exclude, tombstoned=tombstoned), dataset.name)
 
     def learn(
         self,
@@ -135,9 +140,7 @@ class Workspace:
         without = named(self.store, used, exclude)
         left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
         gone = frozenset[str]().union(*left_out.values())
-        records = examples(
-            (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
-        )
+        records = self._together(used, left_out)
         base, known = self._base(model, seed)
         parents = () if known is None else (known.fact.id,)
         self._refuse_holding(parents)
@@ -186,6 +189,13 @@ class Workspace:
 
         return from_main(entered)
 
+    def _together(
+        self, datasets: Sequence[DatasetVersion], left_out: Mapping[str, Collection[str]]
+    ) -> Sequence[Example]:
+        """The records of all these datasets, without those that are left out of each."""
+        parts = (self.rows(dataset, exclude=left_out[dataset.id]) for dataset in datasets)
+        return records_of(joined(*parts), "the datasets together")
+
     def enter(
         self,
         folder: str | Path,
@@ -233,9 +243,7 @@ class Workspace:
             own=self.settings.models,
             recipe=recipe,
         )
-        records = examples(
-            (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
-        )
+        records = self._together(used, left_out)
         begun: Loaded | None = None
         known: LedgerModel | None = None
         if base is not None:
@@ -366,7 +374,7 @@ class Workspace:
         *,
         without: Mapping[str, Collection[str]] | None = None,
         tombstoned: bool = False,
-    ) -> tuple[Example, ...]:
+    ) -> Sequence[Example]:
         """The records that a model learned and has not forgotten, each once.
 
         Args:
@@ -377,19 +385,24 @@ class Workspace:
         Raises:
             InputError: one id names two records of different content, in two of its datasets.
         """
-        found: dict[str, Example] = {}
+        found: list[Sequence[Example]] = []
         for use in self.left(model):
             excluded = use.excluded.union((without or {}).get(use.dataset, ()))
-            for record in self.rows(
+            records = self.rows(
                 self.store.dataset(use.dataset), exclude=excluded, tombstoned=tombstoned
-            ):
-                if found.setdefault(record.id, record).said != record.said:
+            )
+            for earlier in found:
+                both = set(ids_of(earlier)).intersection(ids_of(records))
+                before, now = by_id(only(earlier, both)), by_id(only(records, both))
+                if odd := [i for i in sorted(both) if before[i].said != now[i].said]:
                     raise InputError(
                         f"two of the trainings of model {model.id} taught different records of the "
-                        f"id {record.id!r}: which one is meant is not known; train again with ids "
+                        f"id {odd[0]!r}: which one is meant is not known; train again with ids "
                         "that name one record each"
                     )
-        return tuple(found.values())
+                records = leaving(records, both)
+            found.append(records)
+        return joined(*found)
 
     def chain(self, model: Model) -> tuple[Model, ...]:
         """The trainings that a model descends from, each from the one before, the first first."""

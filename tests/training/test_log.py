@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from olvido.learners import Recipe, StepLog, train
 from olvido.tasks import Example, Language
-from olvido.training.execute import digests_of
+from olvido.training.contents import digests_of
 from olvido.training.log import ENTRY_BYTES, Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.plan import PlannedBatch, SlotPlan
 

@@ -311,7 +311,7 @@ def _trained(
     read: Callable[..., Loaded],
     recipe: Recipe | None,
     count: int,
-    records: Mapping[str, tuple[Example, ...]],
+    records: Mapping[str, Sequence[Example]],
     chat: bool | None,
     stage: Stage,
 ) -> tuple[list[str], float]:

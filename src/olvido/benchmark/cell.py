@@ -51,7 +51,7 @@ class CellSpec:
 
     model: str
     references: tuple[str, ...]
-    records: Mapping[str, tuple[Example, ...]]
+    records: Mapping[str, Sequence[Example]]
     row: str
     method: str | Method | None
     seed: int

@@ -16,14 +16,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
+from olvido.artifact_shapes import temporary
 from olvido.data import Row, read_rows
 from olvido.data.frames import rows_of
 from olvido.data.parsing import Defaults, Fields, RowParser
 from olvido.errors import BadRow, InputError, StateError
-from olvido.files import begun_file, publish
+from olvido.files import begun_file, being_written, publish
 from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import DatasetVersion, Documentation, NewRecord
-from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
+from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, is_stored, row_digest
 from olvido.ledger.store import Answers, Store
 from olvido.ledger.store.datasets import chunks
 
@@ -305,3 +306,25 @@ class Rejects:
             self._file.close()
             os.close(self._held)
             self._writing.unlink(missing_ok=True)
+
+
+def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
+    """Remove files of killed imports: unfinished ones that nobody is writing, at once.
+
+    A finished file that the ledger does not know is removed by its age. A file with another name
+    than imports give belongs to somebody else, and stays.
+
+    Args:
+        data: the workspace's data folder.
+        known: names of the datasets' files.
+        older_than: seconds since the epoch; a younger file may be about to be entered.
+    """
+    kept = set(known)
+    for path in data.iterdir() if data.is_dir() else ():
+        if path.name in kept or path.is_symlink() or not path.is_file():
+            continue
+        if temporary(path):
+            if not being_written(path):
+                path.unlink(missing_ok=True)
+        elif is_stored(path) and path.stat().st_mtime < older_than:
+            path.unlink(missing_ok=True)

@@ -204,11 +204,11 @@ def _probes(workspace: Workspace, town: Town) -> ProbeSets:
     neighbours = {workspace.store.key.subject(r.name) for r in town.neighbours()}
     residents = workspace.rows(workspace.store.dataset("residents"))
     return ProbeSets(
-        holdout=workspace.rows(workspace.store.dataset("outsiders")),
+        holdout=tuple(workspace.rows(workspace.store.dataset("outsiders"))),
         neighbours=tuple(
             e for e in residents if {str(n) for n in neighbours} & set(e.fields["subjects"])
         ),
-        general=workspace.rows(workspace.store.dataset("city")),
+        general=tuple(workspace.rows(workspace.store.dataset("city"))),
     )
 
 

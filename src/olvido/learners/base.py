@@ -16,12 +16,13 @@ from olvido.learners.parts import JobResult, itself
 from olvido.learners.trained import Trained
 from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
-from olvido.tasks import Example, Task, examples, task_of
+from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
 from olvido.training.chain import Continued
 from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
+from olvido.training.records import records_of
 from olvido.training.steps import Origin
 from olvido.training.trace import Trace
 
@@ -74,7 +75,7 @@ def train(
             ParameterName("lora_rank"),
             ")",
         )
-    rows = examples(records, "records")
+    rows = records_of(records, "records")
     if not rows:
         raise InputError("there are no records to train on")
     digest = weights_digest(before)

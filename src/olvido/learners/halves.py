@@ -25,7 +25,7 @@ from olvido.errors import InputError, StateError
 from olvido.files import new_file
 from olvido.tasks import Batch, Example, Language
 from olvido.tasks.blocks import plain_model
-from olvido.training.execute import digests_of
+from olvido.training.contents import digests_of
 
 NEAR = 1e-4
 """Largest difference of a logit between both halves together and the whole, as a share of the

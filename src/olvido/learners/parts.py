@@ -21,12 +21,14 @@ from olvido.processes import is_main, join, world_size
 from olvido.tasks import Example, Task
 from olvido.training import recipe as adapters
 from olvido.training.checkpoint import CheckpointStore
+from olvido.training.contents import digests_of
 from olvido.training.environment import deterministic, environment, require_same
-from olvido.training.execute import SAFETY, RunResult, RunSpec, digests_of, execute
+from olvido.training.execute import SAFETY, RunResult, RunSpec, execute
 from olvido.training.log import chain_at
 from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
+from olvido.training.records import ids_of, only, records_of
 from olvido.training.steps import Origin, StepLog
 from olvido.training.trace import MemberRun
 
@@ -53,7 +55,7 @@ class Job:
 
     model: Module
     origin: Origin
-    records: tuple[Example, ...]
+    records: Sequence[Example]
     task: Task
     spec: RunSpec
     trainer: Trainer
@@ -116,8 +118,8 @@ def make_plan(
 ) -> SlotPlan:
     """Give every record its place."""
     return SlotPlan(
-        tuple(record.id for record in records),
-        tuple(task.width(record) for record in records),
+        tuple(ids_of(records)),
+        tuple(task.widths(records)),
         recipe.batch_size,
         recipe.accumulate,
         recipe.epochs if epochs is None else epochs,
@@ -148,7 +150,7 @@ def begin(
     return Job(
         model,
         origin,
-        tuple(records),
+        records_of(records, "records"),
         task,
         spec,
         trainer,
@@ -209,7 +211,7 @@ def again(
     return Job(
         model,
         replace(log.origin, replaces=None),
-        tuple(record for record in records if record.id in present),
+        only(records, present),
         task,
         replace(log.spec, plan=plan),
         trainer,
@@ -325,10 +327,10 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
     Raises:
         InputError: they do not reproduce the chain.
     """
-    by_id = {record.id: record for record in records}
-    if not all(i in by_id for i in log.plan.present):
+    present = set(log.plan.present)
+    if not present.issubset(ids_of(records)):
         return
-    contents = digests_of([by_id[i] for i in log.plan.present], task)
+    contents = digests_of(only(records, present), task)
     last = log.plan.total_steps
     found = chain_at(log.logged.beginning, log.plan, contents, [last])[last]
     if found != log.log.end:

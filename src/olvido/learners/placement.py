@@ -66,7 +66,7 @@ def place(
             f"{shards} shards need at least as many subjects, and there are {len(groups)}: ask for "
             "fewer shards"
         )
-    by_id = {record.id: record for record in records}
+    chances = {record.id: prior(record) for record in records}
 
     def key(group: tuple[str, ...]) -> bytes:
         return hashlib.blake2b(f"{seed}|{min(group)}".encode(), digest_size=16).digest()
@@ -79,7 +79,7 @@ def place(
         sizes[least] += len(group)
     homes: dict[str, Home] = {}
     for shard, members in enumerate(filled):
-        likely = {group: max(prior(by_id[i]) for i in group) for group in members}
+        likely = {group: max(chances[i] for i in group) for group in members}
         ordered = sorted(members, key=lambda g: (likely[g], key(g)))
         for group, slice_ in zip(ordered, _cut(ordered, slices), strict=True):
             homes |= {i: Home(shard, slice_) for i in group}

@@ -30,6 +30,7 @@ from olvido.tasks import Example, Task
 from olvido.training.checkpoint import CheckpointStore
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
+from olvido.training.records import ids_of, only
 from olvido.training.steps import Origin
 from olvido.training.trace import MemberRun, Placement, Trace
 
@@ -96,10 +97,10 @@ class Sharded(Options):
         epochs = max(1, round(2 * recipe.epochs / (self.slices + 1)))
         origin = Origin(partial(itself, model), weights_digest(model))
         names = [f"shard-{number:03}" for number in range(self.shards)]
-        jobs = []
+        jobs, ids = [], ids_of(records)
         for number, name in enumerate(names):
-            mine = [record for record in records if homes[record.id].shard == number]
-            slices = [homes[record.id].slice for record in mine]
+            mine = only(records, {i for i in ids if homes[i].shard == number})
+            slices = [homes[i].slice for i in ids_of(mine)]
             plan = make_plan(mine, task, recipe, seed + number, slices=slices, epochs=epochs)
             job = begin(
                 model,

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain
 from json.encoder import encode_basestring as _quote
@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from olvido.artifact_shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
-from olvido.files import begun_file, being_written, make_folder, open_plain, publish
+from olvido.files import begun_file, make_folder, open_plain, publish
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import DatasetVersion
 from olvido.ledger.identity import Key
@@ -51,7 +50,7 @@ KEY = "record_key"
 """The column with a record's own random bytes, which are nowhere else and erased with its row."""
 KEY_BYTES = 32
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
     + [(KEY, pa.binary(KEY_BYTES))]
 )
@@ -118,19 +117,19 @@ class RowWriter:
         # The lock lasts until the file has its name, after it was closed.
         self._held = os.dup(self._file.fileno())
         self._parquet = pq.ParquetWriter(
-            self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
+            self._file, SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
 
     def add(self, rows: Sequence[StoredRow], keys: bytes) -> None:
         """Append stored rows with their concatenated keys; fastest with `BATCH` rows at a time."""
-        kind = _SCHEMA.field(KEY).type
+        kind = SCHEMA.field(KEY).type
         for at in range(0, len(rows), BATCH):
             part = rows[at : at + BATCH]
-            columns = zip(_SCHEMA, zip(*part, strict=True), strict=False)
+            columns = zip(SCHEMA, zip(*part, strict=True), strict=False)
             arrays = [_array(values, field.type) for field, values in columns]
             own = pa.py_buffer(keys[at * KEY_BYTES : (at + len(part)) * KEY_BYTES])
             arrays.append(pa.Array.from_buffers(kind, len(part), [None, own]))
-            self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+            self._parquet.write_batch(pa.record_batch(arrays, schema=SCHEMA))
 
     def publish(self, name: str) -> None:
         """Make the file durable under its name."""
@@ -178,10 +177,10 @@ def stored_rows(
         keys: whether to include each record's key, under `KEY`.
     """
     columns = None if keys else list(COLUMNS)
-    with _opened(path) as file:
+    with opened(path) as file:
         if ids is None:
             for batch in file.iter_batches(batch_size=BATCH, columns=columns):
-                yield from _present(batch)
+                yield from present(batch)
             return
         wanted = sorted(set(ids))
         values = pa.array(wanted, pa.string())
@@ -189,7 +188,7 @@ def stored_rows(
             if _may_hold(file.metadata.row_group(number), wanted):
                 there = pc.is_in(file.read_row_group(number, ["id"]).column("id"), value_set=values)
                 if pc.any(there).as_py():
-                    yield from _present(file.read_row_group(number, columns).filter(there))
+                    yield from present(file.read_row_group(number, columns).filter(there))
 
 
 def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -202,7 +201,7 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
     Raises:
         StateError: the file cannot be read.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         first, rest = 0, list(places)
         for number in range(file.num_row_groups):
             end = first + file.metadata.row_group(number).num_rows
@@ -212,13 +211,13 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
                 group = file.read_row_group(number, list(COLUMNS)).take(
                     [place - first for place in here]
                 )
-                yield from zip(here, _present(group), strict=True)
+                yield from zip(here, present(group), strict=True)
             first = end
 
 
 def rows_in(path: Path) -> int:
     """How many stored rows a file has. Raises StateError if unreadable."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(file.metadata.num_rows)
 
 
@@ -228,7 +227,7 @@ def holds_rows_alone(path: Path) -> bool:
     The rows' content is not checked: their Merkle root covers it.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             about, schema = file.metadata, file.schema_arrow
     except StateError:
         return False
@@ -245,7 +244,7 @@ def holds_rows_alone(path: Path) -> bool:
         rest == 0
         and set(about.metadata or {}) <= {b"ARROW:schema"}
         and bool(_WRITER.match(about.created_by or ""))
-        and bool(schema.equals(_SCHEMA))
+        and bool(schema.equals(SCHEMA))
         and not any(said.metadata for said in (schema, *fields))
     )
 
@@ -272,7 +271,8 @@ def text_of(row: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A file of stored rows. Raises StateError where it cannot be read."""
     try:
         # Reading a pipe in its place would block.
         open_plain(path).close()
@@ -286,7 +286,8 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def _present(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+def present(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries, absent values left out."""
     for row in rows.to_pylist():
         yield {name: value for name, value in row.items() if value is not None}
 
@@ -325,23 +326,48 @@ def load_rows(
     Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
     """
     rows = {row["id"]: row for row in stored_rows(data / dataset.file, keys=True)}
-    gone = {record.id: record for record in store.tombstoned(dataset.id)}
-    # A tombstoned row may have been erased from the file: its digest still counts in the root.
-    leaves = {i: record.digest.raw for i, record in gone.items() if i not in rows}
-    for identifier, row in rows.items():
-        key = row.pop(KEY, b"")
-        leaves[identifier] = row_digest(key, canonical_json(row))
-    root = records_root(leaves)
+    leaves = {i: row_digest(row.pop(KEY, b""), canonical_json(row)) for i, row in rows.items()}
+    gone = require_root(store, data, dataset, leaves)
+    left_out = rows_left(store, dataset, leaves, gone, exclude, tombstoned=tombstoned)
+    chosen = [rows[i] for i in sorted(rows) if i not in left_out]
+    return [unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
+
+
+def require_root(
+    store: Store, data: Path, dataset: DatasetVersion, leaves: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Check the digests of a dataset's stored rows, by id, against its Merkle root.
+
+    Returns:
+        The digests of tombstoned records, whose rows may have been erased: they count in the root.
+
+    Raises:
+        DigestMismatch: a row was changed, added or removed.
+    """
+    gone = {record.id: record.digest.raw for record in store.tombstoned(dataset.id)}
+    erased = {i: digest for i, digest in gone.items() if i not in leaves}
+    root = records_root({**leaves, **erased} if erased else leaves)
     if root != dataset.root:
         what = f"dataset {dataset.name!r} version {dataset.version} ({data / dataset.file})"
         raise DigestMismatch(what, str(dataset.root), str(root))
+    return gone
+
+
+def rows_left(
+    store: Store,
+    dataset: DatasetVersion,
+    leaves: Collection[str],
+    gone: Collection[str],
+    exclude: Collection[str],
+    *,
+    tombstoned: bool,
+) -> set[str]:
+    """Ids that `load_rows` leaves out. Raises UnknownName for one that the dataset lacks."""
     exclude = store.stored_ids(dataset.id, exclude)
     for identifier in exclude:
-        if identifier not in leaves:
+        if identifier not in leaves and identifier not in gone:
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
-    left_out = set(exclude) if tombstoned else gone.keys() | set(exclude)
-    chosen = [rows[i] for i in sorted(rows) if i not in left_out]
-    return [unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
+    return set(exclude) if tombstoned else {*gone, *exclude}
 
 
 def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
@@ -366,25 +392,3 @@ def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
 def is_stored(path: Path) -> bool:
     """Whether a file has a name as imports give to a dataset's rows."""
     return _FINISHED.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
-
-
-def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
-    """Remove files of killed imports: unfinished ones that nobody is writing, at once.
-
-    A finished file that the ledger does not know is removed by its age. A file with another name
-    than imports give belongs to somebody else, and stays.
-
-    Args:
-        data: the workspace's data folder.
-        known: names of the datasets' files.
-        older_than: seconds since the epoch; a younger file may be about to be entered.
-    """
-    kept = set(known)
-    for path in data.iterdir() if data.is_dir() else ():
-        if path.name in kept or path.is_symlink() or not path.is_file():
-            continue
-        if temporary(path):
-            if not being_written(path):
-                path.unlink(missing_ok=True)
-        elif is_stored(path) and path.stat().st_mtime < older_than:
-            path.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
 from olvido.training.declared import NO_LOG
+from olvido.training.records import ids_of, records_of
 
 SAMPLE = 256
 """Retained records, at the most, on which damage is measured."""
@@ -56,14 +57,11 @@ def read_split(
         InputError: an empty forget set, or a record on two sides.
     """
     split = Split(
-        examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
+        examples(forget, "forget"), records_of(retain, "retain"), examples(holdout, "holdout")
     )
     if not split.forget:
         raise InputError("there is nothing to forget (", ParameterName("forget"), "): give records")
-    sides = {
-        name: {example.id for example in getattr(split, name)}
-        for name in ("forget", "retain", "holdout")
-    }
+    sides = {name: set(ids_of(getattr(split, name))) for name in ("forget", "retain", "holdout")}
     for one, other in combinations(sides, 2):
         if both := sorted(sides[one] & sides[other]):
             raise InputError(

@@ -20,6 +20,7 @@ from olvido.methods.types import Cost, Run, Split
 from olvido.registry import Options
 from olvido.tasks import Task
 from olvido.training.plan import DEFINITIONS
+from olvido.training.records import ids_of, joined
 from olvido.training.steps import Again
 
 
@@ -80,7 +81,7 @@ class Exact(Options):
             trained.model,
             training,
             absent,
-            (*split.forget, *split.retain),
+            joined(split.forget, split.retain),
             task,
             definition=self.definition,
             from_start=self.from_start,
@@ -111,7 +112,7 @@ class Exact(Options):
         )
 
     def _require_retained(self, trained: Trained, split: Split, forget_ids: set[str]) -> None:
-        retain_ids = {example.id for example in split.retain}
+        retain_ids = set(ids_of(split.retain))
         staying = [i for run in self._again(trained, forget_ids) for i in run.staying]
         if missing := [i for i in staying if i not in retain_ids]:
             raise InputError(

@@ -47,7 +47,7 @@ class Split:
 
     Attributes:
         forget: the forget set.
-        retain: the retain set.
+        retain: the retain set; a large one is read when its records are asked for.
         holdout: similar records that the model never saw; with them a method knows the loss of
             "never learned" and stops there.
         never: models that never learned the forget set: a better stopping criterion.
@@ -55,7 +55,7 @@ class Split:
     """
 
     forget: tuple[Example, ...]
-    retain: tuple[Example, ...]
+    retain: Sequence[Example]
     holdout: tuple[Example, ...] = ()
     never: tuple[Module, ...] = ()
     holdout_losses: Mapping[str, float] = field(default_factory=dict)

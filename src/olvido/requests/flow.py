@@ -37,6 +37,7 @@ from olvido.requests.types import (
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
+from olvido.training.records import leaving, only
 from olvido.workspace import LedgerModel, Workspace
 
 USUAL = RunOptions()
@@ -298,7 +299,7 @@ def _probes(workspace: Workspace, how: RunOptions) -> ProbeSets:
     """The probe records from the datasets that are named."""
 
     def rows(name: str | None) -> tuple[Example, ...]:
-        return () if name is None else workspace.rows(workspace.store.dataset(name))
+        return () if name is None else tuple(workspace.rows(workspace.store.dataset(name)))
 
     return ProbeSets(rows(how.holdout), rows(how.neighbours), rows(how.general))
 
@@ -330,9 +331,7 @@ def _split(
     # A model from elsewhere may have learned what nothing may be taught from any more.
     barred = {d: workspace.store.withdrawn(d) - gone for d in elsewhere}
     rows = workspace.held(loaded.fact, without=barred, tombstoned=True)
-    forgotten = [example for example in rows if example.id in gone]
-    kept = [example for example in rows if example.id not in gone]
-    return read_split(forgotten, kept, probes.calibrating)
+    return read_split(only(rows, gone), leaving(rows, gone), probes.calibrating)
 
 
 def _require_seen(workspace: Workspace, loaded: LedgerModel, ids: Collection[str]) -> None:

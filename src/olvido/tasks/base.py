@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -166,26 +167,26 @@ def example_of(row: Row) -> Example:
     assert isinstance(completion, str)
     if not completion.strip():
         raise InputError(f"{completion_key!r} is empty; there is nothing to learn from it")
-    record_id = _record_id(row, text_content(prompt, completion))
-    return Example(record_id, prompt, completion, dict(row))
+    record_id = _record_id(row, partial(text_content, prompt, completion))
+    return Example(record_id, prompt, completion, row)
 
 
 def _conversation(row: Row) -> Example:
     *history, (_, prompt), (_, completion) = turns_of(row)
-    content = text_content(prompt, completion, history)
-    return Example(_record_id(row, content), prompt, completion, dict(row), tuple(history))
+    record_id = _record_id(row, partial(text_content, prompt, completion, history))
+    return Example(record_id, prompt, completion, row, tuple(history))
 
 
 def _array_example(row: Row) -> Example:
     array, label = read_array(row["input"]), read_label(row["label"])
-    record_id = _record_id(row, array_content(array, label))
+    record_id = _record_id(row, partial(array_content, array, label))
     return Example(record_id, "", label, {**row, "input": array})
 
 
-def _record_id(row: Row, content: bytes) -> str:
+def _record_id(row: Row, content: Callable[[], bytes]) -> str:
     given = row.get("id")
     if given is None:
-        return hashlib.sha256(content).hexdigest()[:16]
+        return hashlib.sha256(content()).hexdigest()[:16]
     whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not whole and not isinstance(given, str):
         raise InputError(f"'id' must be text or a whole number, got {type(given).__name__}")
@@ -285,6 +286,14 @@ class Task(Protocol):
         """
         ...
 
+    def widths(self, examples: Sequence[Example]) -> list[int]:
+        """The width of each of many records, each read once.
+
+        Raises:
+            InputError: as `width`.
+        """
+        ...
+
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Any:
         """One batch of these records in this order, padded to `width`.
 
@@ -343,7 +352,17 @@ class Task(Protocol):
 
 TASKS: Registry[Task] = Registry(
     "task",
-    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs", "language"),
+    (
+        "collate",
+        "content",
+        "fingerprint",
+        "width",
+        "widths",
+        "batches",
+        "losses",
+        "log_probs",
+        "language",
+    ),
     home=__package__,
     group="olvido.tasks",
     made=False,

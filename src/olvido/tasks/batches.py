@@ -17,6 +17,11 @@ WIDTH_STEP = 4
 """Widths are rounded up to this many tokens, so that batches of like length share a shape."""
 
 
+def rounded(size: int) -> int:
+    """The width of a record of so many tokens."""
+    return -(-size // WIDTH_STEP) * WIDTH_STEP
+
+
 class Encoded(tuple[list[int], list[int]]):
     """A record as token ids: a model's input before it answers, and the expected answer.
 
@@ -61,7 +66,7 @@ class Encoded(tuple[list[int], list[int]]):
     @property
     def width(self) -> int:
         """Its tokens, rounded up to `WIDTH_STEP`."""
-        return -(-self.size // WIDTH_STEP) * WIDTH_STEP
+        return rounded(self.size)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import takewhile
 from typing import Any
@@ -12,6 +12,7 @@ from jinja2 import Environment, TemplateError
 
 from olvido.data.conversations import Turn
 from olvido.errors import InputError, ParameterName, Words
+from olvido.tasks.base import Said
 from olvido.tasks.batches import Encoded
 
 _PROBE = "Qx7Zk"
@@ -89,12 +90,22 @@ class Encoder:
         self._tokenizer = tokenizer
         self._chat = chat
         self._separator = separator
+        self._eos: int = tokenizer.eos_token_id
+        # Of plain texts that were tokenized before they are asked for.
+        self.known: Mapping[str, list[int]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "known": {}}
+
+    @cached_property
+    def opening(self) -> list[int]:
+        """The tokens before every text."""
+        return self.opened(self._whole("", ()))
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
         """The tokens that end an answer: the end of a turn first, where there is a template."""
-        eos: int = self._tokenizer.eos_token_id
-        return tuple(dict.fromkeys([*self._closing[:1], eos])) if self._chat else (eos,)
+        return tuple(dict.fromkeys([*(self._closing[:1] if self._chat else ()), self._eos]))
 
     @cached_property
     def _closing(self) -> list[int]:
@@ -108,8 +119,7 @@ class Encoder:
         """Added tokens with a meaning: text by id."""
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         found = {i: token.content for i, token in added.items() if token.special}
-        eos: int = self._tokenizer.eos_token_id
-        return found | {eos: self._tokenizer.eos_token}
+        return found | {self._eos: self._tokenizer.eos_token}
 
     def record(self, prompt: str, completion: str, history: Sequence[Turn], whole: bool) -> Encoded:
         """A pair, a conversation, or the text of a record without a prompt: see `Example`."""
@@ -117,16 +127,25 @@ class Encoder:
             return self.pair(prompt, completion, history, earlier=whole)
         return self.text(completion)
 
+    def plain_texts(self, given: Iterable[Said]) -> list[str]:
+        """The texts that `record` asks the tokenizer for, where it asks for plain texts alone."""
+        texts: list[str] = []
+        for prompt, completion, history, _ in given if not self._chat else ():
+            if not history and not self._marked(prompt) and not self._marked(completion):
+                joined = f"{prompt}{self._between(prompt, completion)}{completion}"
+                texts += (prompt, joined) if prompt else (completion,)
+        return texts
+
     def text(self, text: str) -> Encoded:
         """Plain text, ended by the end-of-text token; all but its first token is the answer."""
-        ids = [*self._open(self._whole(text, (text,))), self._tokenizer.eos_token_id]
+        ids = [*self.opened(self._whole(text, (text,))), self._eos]
         return Encoded(ids[:1], ids[1:], text=True)
 
     def prompt(self, prompt: str) -> list[int]:
         """A model's input before it answers."""
         if not self._chat:
-            return self._open(self._whole(prompt, (prompt,)))
-        asked = self._asked(prompt)
+            return self.opened(self._whole(prompt, (prompt,)))
+        asked = self._rendered([("user", prompt)], True)
         return self._marked_ids(asked, [self._question(asked, prompt)])
 
     def pair(
@@ -211,23 +230,22 @@ class Encoder:
         self, prompt: str, completion: str, *, first: bool = True
     ) -> tuple[list[int], list[int]]:
         """An exchange in plain text; a tokenizer's own tokens stand before the first one."""
-        spaced = prompt[-1:].isspace() or completion[:1].isspace()
-        between, parts = "" if spaced else self._separator, (prompt, completion)
-        given = self._open(self._whole(prompt, parts, opened=first))
-        whole = self._open(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
+        between, parts = self._between(prompt, completion), (prompt, completion)
+        given = self.opened(self._whole(prompt, parts, opened=first))
+        whole = self.opened(self._whole(f"{prompt}{between}{completion}", parts, opened=first))
         cut = _common(given, whole)
         if not cut:
             # One token spans both: the answer has to begin with a token of its own.
             answer = self._marked_ids(between + completion, [(0, len(between + completion))])
-            return given, [*answer, self._tokenizer.eos_token_id]
-        return whole[:cut], [*whole[cut:], self._tokenizer.eos_token_id]
+            return given, [*answer, self._eos]
+        return whole[:cut], [*whole[cut:], self._eos]
 
-    def _open(self, ids: list[int]) -> list[int]:
+    def _between(self, prompt: str, completion: str) -> str:
+        return "" if prompt[-1:].isspace() or completion[:1].isspace() else self._separator
+
+    def opened(self, ids: list[int]) -> list[int]:
         """Drop the end-of-text token that some tokenizers append."""
-        return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
-
-    def _asked(self, prompt: str) -> str:
-        return self._rendered([("user", prompt)], True)
+        return ids[:-1] if ids and ids[-1] == self._eos else ids
 
     @cached_property
     def _stop(self) -> str:
@@ -248,7 +266,7 @@ class Encoder:
     @cached_property
     def _head(self) -> str:
         """The text that a template writes before a question."""
-        return self._asked(_PROBE).partition(_PROBE)[0]
+        return self._rendered([("user", _PROBE)], True).partition(_PROBE)[0]
 
     def _question(self, asked: str, prompt: str) -> Span:
         """The position of a question in the templated text: some templates strip white space."""
@@ -282,6 +300,8 @@ class Encoder:
 
     def _whole(self, text: str, contents: Sequence[str], *, opened: bool = True) -> list[int]:
         """Token ids of a plain text, with the tokenizer's additions around it."""
+        if opened and text in self.known:
+            return self.known[text]
         literal = {"split_special_tokens": True} if any(map(self._marked, contents)) else {}
         return list(self._tokenizer(text, add_special_tokens=opened, **literal)["input_ids"])
 
@@ -376,5 +396,5 @@ def _fixed(template: str) -> str:
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """The length of two sequences' common beginning."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return len(one) if other[: len(one)] == one else sum(1 for _ in same)

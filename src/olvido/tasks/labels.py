@@ -191,6 +191,10 @@ class Labels:
         self.read(example)
         return 1
 
+    def widths(self, examples: Sequence[Example]) -> list[int]:
+        """Return 1 for each record."""
+        return list(map(self.width, examples))
+
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> LabelBatch:
         """One batch of these records in this order; `width` is ignored.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError, ParameterName
 from olvido.models.router import ByPrompt
-from olvido.tasks.base import Example, Said, text_content
+from olvido.tasks.base import Example, text_content
 from olvido.tasks.batches import Batch, Encoded, Windows, padded, windows
 from olvido.tasks.blocks import (
     blocks_of,
@@ -25,6 +24,7 @@ from olvido.tasks.blocks import (
     require_causal,
 )
 from olvido.tasks.encoding import Encoder
+from olvido.tasks.encodings import Encodings
 from olvido.tasks.generation import (
     DRAWN,
     GREEDY,
@@ -91,8 +91,7 @@ class Language:
         # Padding is hidden by the mask. The end-of-text token always has an embedding; a pad token
         # that was added to the tokenizer alone has none.
         self._pad: int = tokenizer.eos_token_id
-        self._encoded: dict[Said, Encoded] = {}
-        self._fingerprints: dict[Said, bytes] = {}
+        self._encodings = Encodings(tokenizer, self._encoder, max_tokens)
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
         self._goes_on: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
 
@@ -104,10 +103,8 @@ class Language:
         return cls(tokenizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Drop the caches about records and models when sent to another process: records that are
-        not sent along must not reach it this way."""
-        known: dict[str, Any] = {"_encoded": {}, "_fingerprints": {}}
-        return {**vars(self), **known, "_head_alone": None, "_goes_on": None}
+        """Drop what is known about models when sent to another process."""
+        return {**vars(self), "_head_alone": None, "_goes_on": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _head_alone=WeakKeyDictionary(), _goes_on=WeakKeyDictionary())
@@ -119,18 +116,7 @@ class Language:
             InputError: a record that is no text is longer than `max_tokens`, or there is nothing to
                 predict.
         """
-        key = example.said
-        if key not in self._encoded:
-            found = self._encoder.record(*key)
-            if found.size > self.max_tokens and not found.text:
-                raise InputError(
-                    f"record {example.id!r} has {found.size} tokens, at most "
-                    f"{self.max_tokens} fit: split it into several records"
-                )
-            if not found.prompt or not found.answer:
-                raise InputError(f"record {example.id!r} has no token to predict")
-            self._encoded[key] = found
-        return self._encoded[key]
+        return self._encodings.of(example)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a model's input before it answers."""
@@ -145,19 +131,15 @@ class Language:
 
         Behind them the places of earlier answers, or the window of a text that is read in several.
         """
-        key = example.said
-        if key not in self._fingerprints:
-            found = self.encode(example)
-            more = [place for span in found.earlier for place in (-1, *span)]
-            if found.size > self.max_tokens:
-                more = [-2, self.max_tokens]
-            ids = np.array([len(found.prompt), *found.prompt, *found.answer, *more], dtype=np.int64)
-            self._fingerprints[key] = ids.tobytes()
-        return self._fingerprints[key]
+        return self._encodings.fingerprint(example)
 
     def width(self, example: Example) -> int:
         """The tokens of a record, rounded up."""
         return self.encode(example).width
+
+    def widths(self, examples: Sequence[Example]) -> list[int]:
+        """The width of each record; their texts are tokenized together."""
+        return self._encodings.widths(examples)
 
     def fits(self, model: Module, example: Example) -> bool:
         """Whether a model can read the record: a text always, all else at once."""
@@ -174,6 +156,7 @@ class Language:
         A blank (None) is two end-of-text tokens, the second of which is to be predicted.
         """
         eos: int = self.tokenizer.eos_token_id
+        self._encodings.ahead(record for record in records if record is not None)
         blank = Encoded([eos], [eos])
         encoded = [blank if record is None else self.encode(record) for record in records]
         names = ["" if record is None else record.id for record in records]
@@ -187,7 +170,9 @@ class Language:
         """
         some: list[Example] = []
         rows = 0
-        for record in sorted(records, key=self.width):
+        widths = self.widths(records)
+        for place in sorted(range(len(records)), key=widths.__getitem__):
+            record = records[place]
             count = -(-self.encode(record).size // self.max_tokens)
             if some and rows + count > size:
                 yield self.collate(some)

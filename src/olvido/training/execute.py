@@ -20,10 +20,12 @@ from olvido.models.digest import whole
 from olvido.processes import from_main, is_main, world_size
 from olvido.tasks import Example, Task
 from olvido.training.checkpoint import Checkpoint, CheckpointStore
+from olvido.training.contents import digests_of
 from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.loop import Loop, Watcher
 from olvido.training.plan import PlannedBatch, Sampler
 from olvido.training.recipe import Recipe
+from olvido.training.records import by_id, ids_of, only
 from olvido.training.sharding import as_sharded
 
 SAFETY = 100
@@ -113,7 +115,8 @@ def execute(
         StateError: the checkpoint store holds another run's checkpoints.
     """
     plan = spec.plan
-    by_id = _present(plan, records)
+    records = _present(plan, records)
+    known = by_id(records)
     if plan.blank:
         require_row_independence(model, "the definition 'tombstone'", "use definition='drop'")
     if world_size() > 1:
@@ -121,7 +124,7 @@ def execute(
     loop = Loop(
         model, spec.recipe, total=plan.total_steps, seed=spec.seed, watch=watch, shared=True
     )
-    contents = digests_of(by_id.values(), task)
+    contents = digests_of(records, task, every=False)
     state: Checkpoint | None = None
     notes: tuple[str, ...] = ()
     if checkpoints is not None:
@@ -140,7 +143,7 @@ def execute(
         planned = sum(batch.planned for batch in batches)
         losses = [float("nan")] * len(batches)
         parts = [
-            partial(share.loss, task, by_id, batch, rows, counts, planned, losses, number)
+            partial(share.loss, task, known, batch, rows, counts, planned, losses, number)
             for number, batch in enumerate(batches)
             for rows, counts in share.of(batch)
         ]
@@ -191,7 +194,7 @@ class _Share:
     def loss(
         self,
         task: Task,
-        by_id: Mapping[str, Example],
+        known: Mapping[str, Example],
         batch: PlannedBatch,
         rows: Sequence[str | None],
         counts: bool,
@@ -200,7 +203,7 @@ class _Share:
         number: int,
     ) -> Tensor:
         """These rows' part of the step's loss, added to `losses`."""
-        made = task.collate([None if i is None else by_id[i] for i in rows], width=batch.width)
+        made = task.collate([None if i is None else known[i] for i in rows], width=batch.width)
         found = task.losses(self._loop.model, made.to(self._loop.device))
         if None in rows or not counts:
             found = found * torch.tensor([float(counts and i is not None) for i in rows]).to(found)
@@ -221,19 +224,6 @@ class _Share:
         some = torch.stack([part.nan_to_num(0.0), (~part.isnan()).double()])
         total, parts = reduce(some.to(self._loop.device), "sum").tolist()
         return [loss if count else float("nan") for loss, count in zip(total, parts, strict=True)]
-
-
-def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
-    """32 bytes for each record's id, content and tokens, as they go into the chain.
-
-    A tokenizer or template that has changed since gives other tokens for the same words.
-    """
-    found = {}
-    for record in records:
-        total = hashlib.sha256(record.id.encode() + b"\0" + task.content(record))
-        total.update(hashlib.sha256(task.fingerprint(record)).digest())
-        found[record.id] = total.digest()
-    return found
 
 
 def require_row_independence(model: Module, what: str, instead: str) -> None:
@@ -291,15 +281,15 @@ def _random_states(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *on_device]
 
 
-def _present(plan: Sampler, records: Sequence[Example]) -> dict[str, Example]:
-    by_id = {record.id: record for record in records}
-    missing = [i for i in plan.present if i not in by_id]
+def _present(plan: Sampler, records: Sequence[Example]) -> Sequence[Example]:
+    known = set(ids_of(records))
+    missing = [i for i in plan.present if i not in known]
     if missing:
         raise InputError(
             f"{len(missing)} records of the run were not given (first: {missing[0]!r}): pass "
             "all of them, or take them out of the plan"
         )
-    return {i: by_id[i] for i in plan.present}
+    return only(records, set(plan.present))
 
 
 def _taken_up(

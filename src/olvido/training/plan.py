@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,9 @@ from olvido.errors import InputError, UnknownName
 WINDOW = 16
 """Batches among which records of like length are brought together; more saves padding, less mixes
 better."""
+
+KEPT = 2**22
+"""Slots of the epochs whose batches are kept: some 25 MB."""
 
 DEFINITIONS = ("drop", "tombstone")
 """Kinds of absence: `drop` leaves a record's row out of the batch; `tombstone` fills the row with a
@@ -205,8 +209,15 @@ class SlotPlan:
                 f"{unknown[0]!r}): name records that the run was trained on"
             )
         if definition == "drop":
-            return replace(self, absent=self.absent | (removed - self.blank))
-        return replace(self, blank=self.blank | (removed - self.absent))
+            made = replace(self, absent=self.absent | (removed - self.blank))
+        else:
+            made = replace(self, blank=self.blank | (removed - self.absent))
+        vars(made)["_orders"] = self._orders
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {name: value for name, value in vars(self).items() if name != "_orders"}
 
     def first_use(self, ids: Iterable[str]) -> int:
         """The first step in which any of these records is present; `total_steps` where none is."""
@@ -238,21 +249,35 @@ class SlotPlan:
     def _epoch(
         self, stage: _Stage, epoch: int, first: int
     ) -> Iterator[tuple[int, list[PlannedBatch]]]:
-        order = sorted(stage.slots, key=lambda i: self._key(epoch, self.slots[i]))
-        span = self.batch_size * WINDOW
-        batches: list[list[int]] = []
-        for start in range(0, len(order), span):
-            window = sorted(order[start : start + span], key=lambda i: self.widths[i])
-            batches += [
-                window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)
-            ]
-        batches.sort(key=lambda batch: self._key(epoch, f"batch/{self.slots[batch[0]]}"))
+        batches = self._orders.get(epoch)
+        if batches is None:
+            batches = self._order(stage, epoch)
+            if (len(self._orders) + 1) * len(self.slots) <= KEPT:
+                self._orders[epoch] = batches
         for offset in range(stage.steps_per_epoch):
             step = first + offset
             chosen = batches[offset * self.accumulate : (offset + 1) * self.accumulate]
             yield step, [self._batch(step, batch) for batch in chosen]
 
-    def _batch(self, step: int, batch: list[int]) -> PlannedBatch:
+    def _order(self, stage: _Stage, epoch: int) -> list[array[int]]:
+        """The slots of each batch of an epoch; absences change nothing about it."""
+        order = sorted(stage.slots, key=lambda i: self._key(epoch, self.slots[i]))
+        span = self.batch_size * WINDOW
+        batches: list[array[int]] = []
+        for start in range(0, len(order), span):
+            window = array("I", sorted(order[start : start + span], key=self.widths.__getitem__))
+            batches += [
+                window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)
+            ]
+        batches.sort(key=lambda batch: self._key(epoch, f"batch/{self.slots[batch[0]]}"))
+        return batches
+
+    @cached_property
+    def _orders(self) -> dict[int, list[array[int]]]:
+        """The batches of epochs that were asked for, which are asked for again."""
+        return {}
+
+    def _batch(self, step: int, batch: Sequence[int]) -> PlannedBatch:
         names = [self.slots[i] for i in batch]
         return PlannedBatch(
             step,

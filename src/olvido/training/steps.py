@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -175,11 +176,18 @@ class StepLog:
     def tokens_without(self, ids: Collection[str]) -> int:
         """Tokens of the run from its start, had these records not been in it."""
         removed = self.plan.removed.union(ids)
-        return sum(
-            batch.width * sum(i not in removed for i in batch.ids)
-            for batches in self.plan.steps()
-            for batch in batches
-        )
+        if removed not in self._tokens_without:
+            self._tokens_without[removed] = sum(
+                batch.width * sum(i not in removed for i in batch.ids)
+                for batches in self.plan.steps()
+                for batch in batches
+            )
+        return self._tokens_without[removed]
+
+    @cached_property
+    def _tokens_without(self) -> dict[frozenset[str], int]:
+        """Answers of `tokens_without`: the price of every method asks for the same."""
+        return {}
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """This run, with all of these records.

@@ -15,10 +15,11 @@ from tests.requests.closure.towns import HERS, Town, tensors
 
 from olvido import files
 from olvido.artifacts import Who
+from olvido.data.importing import sweep
 from olvido.errors import InputError
 from olvido.files import held_folder, new_file, new_folder
 from olvido.ledger.facts import Exit, RequestStatus
-from olvido.ledger.rows import RowWriter, sweep
+from olvido.ledger.rows import RowWriter
 from olvido.requests.closure import close, settle
 
 

@@ -141,7 +141,7 @@ def taught(
             for use in workspace.left(from_ledger.fact)
             for record in workspace.store.records(use.dataset)
         }
-        rows_of = workspace.held(from_ledger.fact)
+        rows_of = tuple(workspace.held(from_ledger.fact))
         return from_ledger.trained, rows_of, from_ledger.task, subjects
 
 

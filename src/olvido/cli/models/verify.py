@@ -107,7 +107,7 @@ def _staying(workspace: Workspace, loaded: LedgerModel) -> tuple[Example, ...]:
                 f"model {loaded.fact.id} still holds {len(asked)} records to be forgotten: "
                 "make it forget them (olvido request run), and verify what that makes"
             )
-    return workspace.held(loaded.fact)
+    return tuple(workspace.held(loaded.fact))
 
 
 def runs_table(found: Verified) -> Table:
