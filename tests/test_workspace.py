@@ -29,6 +29,7 @@ from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.settings import Settings
+from olvido.training.chain import Continued
 from olvido.workspace import PREVIOUS, SERVING, Workspace
 
 SHORT = Recipe(epochs=2, batch_size=8, lr=1e-3)
@@ -286,8 +287,9 @@ def test_a_fine_tuned_model_knows_its_parent(workspace: Workspace, base: str) ->
     # Its origin is the parent, whatever is served since.
     workspace.serve(child.id)
     trace = workspace.load(child.id).trained.trace
-    assert isinstance(trace, StepLog)
-    assert trace.origin.digest == str(parent.digest)
+    assert isinstance(trace, Continued)
+    assert trace.last.origin is not None
+    assert trace.last.origin.digest == str(parent.digest)
     lineage = workspace.store.lineage(workspace.store.key.subject(people()[0]["subject"]))
     assert {state.model.id for state in lineage.models} == {parent.id, child.id}
 
