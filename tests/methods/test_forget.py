@@ -131,7 +131,13 @@ def test_every_option_listed_is_taken(method: str) -> None:
     else:
         assert set(known) == {"definition", "workers"}
     values = {"lr": 1e-3, "regulariser": "kl", "dtype": "float32", "definition": "tombstone"}
-    values |= {"project": False, "inverse": "ekfac", "aimed": True, "factors": "shelf"}
+    values |= {
+        "project": False,
+        "checkpointing": True,
+        "inverse": "ekfac",
+        "aimed": True,
+        "factors": "shelf",
+    }
     METHODS.make(method, {name: values.get(name, 1) for name in known})
 
 

@@ -30,6 +30,7 @@ VARIANTS = {
     "recomputed": {"checkpointing": True},
     "small": {"micro_batch": 2},
     "projected": {"project": True, "lr": 1e-4, "epochs": 3},
+    "own components": {"method": "repselect", "epochs": 4, "retain_weight": 0.5},
     "worst nearby": {"method": "samnpo", "lr": 1e-4, "epochs": 3},
 }
 
@@ -124,7 +125,7 @@ def results(
 
 
 NAMES = ("learned", "npo", "lora", "one layer", "recomputed", "small", "projected",
-         "worst nearby", "adapters", "audited")  # fmt: skip
+         "own components", "worst nearby", "adapters", "audited")  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["whole", "sharded"])

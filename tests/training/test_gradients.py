@@ -6,7 +6,8 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from olvido.methods.gradient.descent import Descent
 from olvido.tasks import Example, Language
 from olvido.training.environment import deterministic, environment
 from olvido.training.execute import RunSpec, execute
-from olvido.training.gradients import Plain, shares
+from olvido.training.gradients import Plain, Summed, shares
 from olvido.training.loop import Loop
 from olvido.training.plan import PlannedBatch
 
@@ -250,6 +251,27 @@ def test_gradients_may_be_put_together_in_another_way() -> None:
     loop.step(0, [lambda slope=slope: slope * weight.weight.sum() for slope in slopes])
     # 0.5 - 1 + 1: each loss pulls by one at the most.
     assert weight.weight.item() == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_gradient_that_was_summed_early_enters_the_sum_once(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = SimpleNamespace(process_index=rank, num_processes=2, device=torch.device("cpu"))
+    weight = torch.nn.Parameter(torch.zeros(1))
+    own, other = torch.tensor([1.0]), torch.tensor([2.0])
+    summed = Summed(cast(Any, process), [weight])
+    # The other process has 2 in its gradient, and nothing more once that was summed and dropped.
+    others = iter([other, torch.zeros(1) if rank == 0 else own + other])
+    monkeypatch.setattr("accelerate.utils.reduce", lambda tensor, _: tensor + next(others))
+    weight.grad = own.clone()
+    with summed.whole():
+        assert weight.grad is not None
+        assert weight.grad.item() == 3.0
+    monkeypatch.setattr("olvido.training.gradients.summed_loss", lambda loss, _: loss)
+    summed.finish(1.0)
+    assert weight.grad is not None
+    assert weight.grad.item() == 3.0
 
 
 @dataclass(frozen=True)
