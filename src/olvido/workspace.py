@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 
 from olvido.artifact_shapes import owned, remove_model
+from olvido.data.arrays.rows import array_in
 from olvido.entering import Entered, Entry
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
@@ -27,14 +28,15 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned
 from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
-from olvido.ledger.rows import load_rows
+from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
+from olvido.models.classifiers.networks import FACTORIES, Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
-from olvido.tasks import Example, Language, examples
+from olvido.tasks import TASKS, Example, Language, Task, examples, natural
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -47,12 +49,12 @@ class LedgerModel:
         fact: its entry in the ledger.
         trained: its weights, and the trace of its training.
         task: the task that makes batches of its records.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None for a network.
     """
 
     fact: Model
     trained: Trained
-    task: Language
+    task: Task
     tokenizer: Any
 
 
@@ -97,7 +99,7 @@ class Workspace:
         model: str,
         recipe: Recipe,
         seed: int | None = None,
-        chat: bool | None = None,
+        task: Mapping[str, Any] | None = None,
         exclude: Collection[str] = (),
         learner: str | type[Learner] | Learner = "monolith",
         options: Mapping[str, Any] | None = None,
@@ -110,10 +112,12 @@ class Workspace:
 
         Args:
             datasets: names or ids.
-            model: the model to start from: a short name, a folder, a hub id, or one of the ledger.
+            model: the model to start from: a short name, a folder, a hub id, or one of the ledger;
+                or a network, with or without its shape and classes (`mlp`, `mlp[64,10]`).
             recipe: hyper-parameters.
             seed: the run's seed; None: the workspace's.
-            chat: see `Language`.
+            task: its name under `task`, and what is noted of it (`Task.noted`), such as `chat` or
+                `classes`; None, or without a name: labels where records are arrays, else language.
             exclude: ids of records to leave out.
             learner: see `olvido.train`.
             options: the learner's options, where it is no object.
@@ -135,17 +139,26 @@ class Workspace:
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
-        base, parents = self._base(model, seed)
+        if not records:
+            raise InputError("there are no records to train on")
+        noted = {"task": natural(records), **(task or {})}
+        base, parents = self._base(self._whole(model, noted, records), seed)
         self._refuse_holding(parents)
-        task = Language(base.tokenizer, chat=chat)
+        if base.task != noted["task"]:
+            raise InputError(
+                f"{model} is a model for the task {base.task}, and these records are for "
+                f"{noted['task']}: give another model"
+                + (f", such as {' or '.join(FACTORIES)}" if base.task == Language.name else "")
+            )
+        made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
         content = [str(d.root) for d in used], sorted(gone)
-        key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
+        key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         with under_way(folder):
             trained = train(
                 base.model,
                 records=records,
-                task=task,
+                task=made,
                 recipe=recipe,
                 seed=seed,
                 folder=folder,
@@ -157,7 +170,7 @@ class Workspace:
             path="",
             learner=name,
             parents=parents,
-            recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()}
+            recipe={"base": base.name, **made.noted, **recipe.to_dict()}
             | ({"options": options} if options else {}),
             seed=seed,
             environment=trained.trace.environment,
@@ -171,14 +184,25 @@ class Workspace:
                     shutil.rmtree(folder)
 
             try:
-                made = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
+                found = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
             except Overtaken:
                 cleared()
                 raise
             cleared()
-            return made
+            return found
 
         return from_main(entered)
+
+    def usual(self, datasets: Sequence[str]) -> str:
+        """The model that these datasets are learned by where nobody names one.
+
+        Raises:
+            UnknownName: no such dataset.
+        """
+        used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
+        first = next((row for d in used for row in stored_rows(self.settings.data / d.file)), {})
+        array = array_in(first)
+        return "tiny" if array is None else usual(array["shape"])
 
     def enter(
         self,
@@ -281,7 +305,8 @@ class Workspace:
             ) from error
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
-        task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
+        kind = TASKS.find(fact.recipe.get("task", Language.name))
+        task = kind.made(loaded.tokenizer, fact.recipe)
         trace = read_trace(folder, lambda base, drawn: self._base(base, drawn)[0].model)
         trained = Trained(loaded.model, loaded.digest, trace)
         return LedgerModel(fact, trained, task, loaded.tokenizer)
@@ -307,7 +332,7 @@ class Workspace:
             method=method,
             recipe={
                 "base": loaded.fact.recipe.get("base"),
-                "chat": loaded.task.chat,
+                **loaded.task.noted,
                 "options": options,
             },
             seed=seed,
@@ -383,11 +408,29 @@ class Workspace:
                     "forgotten: begin with a model that forgot them"
                 )
 
+    def _whole(self, model: str, noted: Mapping[str, Any], records: Sequence[Example]) -> str:
+        """The name of a model to start from; of a network with the shape and number of classes."""
+        if not is_factory(model):
+            return model
+        task = TASKS.find(noted["task"]).made(None, noted, records)
+        shape = task.noted.get("shape")
+        if shape is None:
+            raise InputError(f"{model} is a network for arrays, and these records are texts")
+        return str(Architecture(model, tuple(shape), len(task.classes)))
+
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
         if name in known:
             loaded = self.load(name)
-            return Loaded(loaded.trained.model, loaded.tokenizer, loaded.fact.id), (loaded.fact.id,)
+            return (
+                Loaded(
+                    loaded.trained.model,
+                    loaded.tokenizer,
+                    loaded.fact.id,
+                    task=loaded.task.name,
+                ),
+                (loaded.fact.id,),
+            )
         return self._loaded(name, seed=seed), ()
 
     def _loaded(self, name: str, *, seed: int) -> Loaded:

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
+from olvido.data.arrays.npz import read_npz
 from olvido.data.columns import LONGEST_VALUE, read_parquet, read_saved
 from olvido.data.encodings import encoding_of, opened, require_file
 from olvido.errors import BadRow, InputError, UnknownName
@@ -300,14 +301,15 @@ def read_rows(
     ending = path.suffix.lower()
     if ending in _ADVICE:
         raise InputError(f"{path}: {ending} files are not read. {_ADVICE[ending]}")
-    if ending not in (".parquet", *_TEXTS):
-        raise UnknownName("format", path.suffix or path.name, (".parquet", *_TEXTS))
+    if ending not in (*_TABLES, *_TEXTS):
+        raise UnknownName("format", path.suffix or path.name, (*_TABLES, *_TEXTS))
     require_file(path)
-    if ending == ".parquet":
-        return read_parquet(path)
+    if ending in _TABLES:
+        return _TABLES[ending](path)
     return _TEXTS[ending](path, encoding_of(path, encoding), tell)
 
 
+_TABLES: dict[str, Callable[[Path], Rows]] = {".parquet": read_parquet, ".npz": read_npz}
 _TEXTS: dict[str, Callable[[Path, str, Callable[[str], None]], Rows]] = {
     ".jsonl": lambda path, encoding, _: read_jsonl(path, encoding),
     ".ndjson": lambda path, encoding, _: read_jsonl(path, encoding),
@@ -323,6 +325,7 @@ _ADVICE = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"), _SHEET),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), _PACKED),
     **dict.fromkeys((".arrow", ".feather", ".orc", ".avro", ".db", ".sqlite"), _TABLE),
+    ".npy": "Name its columns: numpy.savez(FILE.npz, input=..., label=..., subject=...)",
     **dict.fromkeys((".pkl", ".pickle", ".xml", ".yaml", ".yml", ".docx", ".pdf"), _TABLE),
     ".txt": "Name it after what it holds: .csv, .tsv, or .jsonl with one object a line",
 }

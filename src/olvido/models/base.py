@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
+from olvido.models.classifiers.networks import DOCUMENT as NETWORK
+from olvido.models.classifiers.networks import FACTORIES, Architecture, Network
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
-from olvido.models.folder import is_odd, read_causal_whole, read_config, require_own
+from olvido.models.folder import is_odd, read_causal, read_causal_whole, read_config, require_own
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -27,15 +30,17 @@ class Loaded:
 
     Attributes:
         model: a `torch.nn.Module`, in evaluation mode.
-        tokenizer: its Hugging Face tokenizer.
+        tokenizer: its Hugging Face tokenizer; None for a network, which reads no text.
         name: the name it was loaded by.
         unused: names of tensors in its files that the model does not use.
+        task: the name of the task that it is for.
     """
 
     model: Any
     tokenizer: Any
     name: str
     unused: tuple[str, ...] = ()
+    task: str = "language"
 
     @property
     def digest(self) -> str:
@@ -53,6 +58,8 @@ def _smollm2(seed: int, cache: Path, **how: Any) -> Loaded:
 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+LABELS = "labels"
+"""The name of the task of models that score classes."""
 MODELS: dict[str, Callable[..., Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models with a short name."""
 
@@ -68,16 +75,18 @@ def load(
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
-    A folder with an ensemble, or a model of modules, gives one model that answers for all.
+    A network is named with an input's shape and the number of classes, as `mlp[64,10]`, or
+    `package.module:function[3x32x32,10]` where a function of yours makes it. A folder with an
+    ensemble, or a model of modules, gives one model that answers for all.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
-        seed: the seed of `tiny`'s weights; trained models ignore it.
+        seed: the seed of `tiny`'s weights, and of networks; trained models ignore it.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: the type of the files. They are read in
             it, and without a second copy in another.
         device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: folder of downloaded models.
-        trusted: folders or hub ids whose own code may run; no other's does.
+        trusted: folders, hub ids or factories whose own code may run; no other's does.
 
     Raises:
         UnknownName: no such short name or folder.
@@ -93,6 +102,8 @@ def load(
     text = str(name)
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache(), dtype=dtype, device=device)
+    elif (built := Architecture.read(text)) is not None:
+        loaded = Loaded(built.made(seed=seed, trusted=trusted), None, text, task=LABELS)
     elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
             # Without a network, requests to the hub would take minutes.
@@ -101,9 +112,12 @@ def load(
                 f"{Path(text).name!r}"
             )
         code = text in trusted or Path(text).name in trusted
-        loaded = _pretrained(text, text, code=code, dtype=dtype, device=device)
+        loaded = _network(Path(text), trusted) or _pretrained(
+            text, text, code=code, dtype=dtype, device=device
+        )
     else:
-        raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
+        known = [*MODELS, *FACTORIES, "a folder", "organisation/model"]
+        raise UnknownName("model", text, known)
     model = loaded.model.to(device)
     if isinstance(model, Ensemble | Routed):
         # Their parts are files of several types, which only compute together in one.
@@ -113,7 +127,7 @@ def load(
         # float32 whatever the weights' type is, and rounding them would move later positions.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(_type(dtype))
-    return Loaded(model, loaded.tokenizer, loaded.name, loaded.unused)
+    return replace(loaded, model=model)
 
 
 def _type(name: str) -> Any:
@@ -147,6 +161,20 @@ def _there(device: str) -> bool:
     return bool(found and found.is_available())
 
 
+def _network(where: Path, trusted: Collection[str]) -> Loaded | None:
+    """The network, or ensemble of networks, in a folder; None where it holds a model of text."""
+    members = sorted(where.glob(f"member-*/{NETWORK}"))
+    if not members and not (where / NETWORK).is_file():
+        return None
+    require_own(where)
+    read = partial(Network.from_pretrained, trusted=trusted)
+    try:
+        model = Ensemble.from_folder(where, read) if members else read(where)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"no network can be read from {str(where)!r}: {error}") from error
+    return Loaded(model, None, str(where), task=LABELS)
+
+
 def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
@@ -156,7 +184,7 @@ def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = 
         model: Any
         unused: tuple[str, ...] = ()
         if (Path(where) / DOCUMENT).is_file():
-            model = LanguageEnsemble.from_pretrained(where, dtype=dtype)
+            model = LanguageEnsemble.from_folder(where, partial(read_causal, dtype=dtype))
         elif (Path(where) / MARK).is_file():
             model = Routed.from_pretrained(where, dtype=dtype)
         else:
@@ -188,7 +216,7 @@ def save(
     """Write a model and its tokenizer in Hugging Face format, durably and atomically.
 
     Args:
-        model, tokenizer: as `load` gives them.
+        model, tokenizer: as `load` gives them; a network has no tokenizer.
         folder: a new one.
         fill: writes further files into it before it gets its name.
 
@@ -200,7 +228,8 @@ def save(
     try:
         with new_folder(folder) as unfinished:
             model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(unfinished)
             if fill is not None:
                 fill(unfinished)
     except SafetensorError as error:

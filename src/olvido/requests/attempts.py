@@ -68,7 +68,7 @@ def never_trained(
                 learner=_learner(training),
                 options=training.recipe.get("options"),
                 seed=next(seeds),
-                chat=loaded.task.chat,
+                task=loaded.task.noted,
                 exclude=gone,
                 watch=watch,
             )
@@ -139,10 +139,12 @@ def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> lis
 
 def _require_same_vocabulary(loaded: LedgerModel, other: LedgerModel) -> None:
     """Raise InputError where losses a token could not be compared."""
-    if other.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+    theirs, own = (one.task.classes or one.tokenizer.get_vocab() for one in (other, loaded))
+    if theirs != own:
         raise InputError(
-            f"model {other.fact.id} has another vocabulary than model {loaded.fact.id}, and "
-            "cannot be compared with it: enter one that was trained with the same tokenizer"
+            f"model {other.fact.id} has another vocabulary or other classes than model "
+            f"{loaded.fact.id}, and cannot be compared with it: enter one that was trained with "
+            "the same tokenizer, or the same classes in their order"
         )
 
 
@@ -178,7 +180,8 @@ def _recipe(training: Model) -> Recipe:
 
 def _made_like(training: Model) -> dict[str, Any]:
     """All that decides how a training like this one is done, but its seed."""
-    beside = {name: training.recipe.get(name) for name in ("base", "chat", "options")}
+    named = ("base", "chat", "options", "task", "classes", "shape")
+    beside = {name: training.recipe.get(name) for name in named}
     return beside | {"learner": _learner(training), **_recipe(training).to_dict()}
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn import Module
 
+from olvido.data.arrays.values import array_content, read_array, read_label
 from olvido.data.conversations import MESSAGES, Turn, turns_of
 from olvido.data.frames import rows_of
 from olvido.errors import InputError, ParameterName
 from olvido.registry import Registry
-from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
 Said = tuple[str, str, tuple[Turn, ...], bool]
@@ -243,6 +243,8 @@ class Task(Protocol):
         summary: a description of its records, in a line.
         language: whether records are texts, in batches of tokens (`input_ids`).
         classes: the names of the classes that an answer is one of; none where answers are texts.
+        noted: what a model's recipe keeps of the task, as plain values, so that `made` makes the
+            same task again.
     """
 
     name: ClassVar[str]
@@ -251,6 +253,18 @@ class Task(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def noted(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def made(cls, tokenizer: Any | None, noted: Row, records: Sequence[Example] = ()) -> Self:
+        """Make the task of a model: from what is noted of it, and the rest from the records.
+
+        Raises:
+            InputError: more is needed; the message names it.
+        """
+        ...
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
@@ -343,12 +357,20 @@ class Task(Protocol):
 
 TASKS: Registry[Task] = Registry(
     "task",
-    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs", "language"),
+    (
+        *("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs"),
+        *("language", "made", "noted"),
+    ),
     home=__package__,
     group="olvido.tasks",
     made=False,
 )
 """Tasks by name."""
+
+
+def natural(records: Sequence[Example]) -> str:
+    """The name of the task that records are for where nobody names one, by the first of them."""
+    return "labels" if records and _shape(records[0]) is not None else "language"
 
 
 def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task:

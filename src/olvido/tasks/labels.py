@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -15,8 +15,9 @@ from torch.nn import Module
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from olvido.data.arrays.values import array_content
 from olvido.errors import InputError, ParameterName
-from olvido.tasks.arrays import array_content
+from olvido.models.classifiers.networks import Scorer
 from olvido.tasks.base import Example
 
 
@@ -61,6 +62,10 @@ def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
     finally:
         for layer in found:
             layer.train()
+
+
+def _inner(model: Module) -> Module:
+    return model.inner if isinstance(model, Scorer) else model
 
 
 def _asked(model: Module, batch: LabelBatch) -> Any:
@@ -137,6 +142,27 @@ class Labels:
             ParameterName("task"),
             ")",
         )
+
+    @classmethod
+    def made(
+        cls, tokenizer: Any | None, noted: Mapping[str, Any], records: Sequence[Example] = ()
+    ) -> Self:
+        """Labels with the noted classes and shape; else those of the records. See `Task.made`.
+
+        Raises:
+            InputError: neither names two classes.
+        """
+        named = noted.get("classes") or sorted({record.completion for record in records})
+        task = cls(list(named), shape=noted.get("shape"))
+        for record in records:
+            task.read(record)
+        return task
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """Its name, the classes in their order, and the shape of an input."""
+        shape = None if self.shape is None else list(self.shape)
+        return {"task": self.name, "classes": list(self.classes), "shape": shape}
 
     def read(self, example: Example) -> tuple[NDArray[Any], int]:
         """The array of a record, unchanged, and the index of its class.
@@ -267,7 +293,7 @@ class Labels:
 
     def layers(self, model: Module) -> list[Module]:
         """The module's named children, in order."""
-        return [child for _, child in model.named_children()]
+        return [child for _, child in _inner(model).named_children()]
 
     def answer_hidden(self, model: Module, batch: LabelBatch, layer: int) -> tuple[Tensor, Tensor]:
         """A child's output, flattened: [B, D], row of each [B]."""
@@ -280,7 +306,7 @@ class Labels:
         Raises:
             InputError: there is no such child, or it does not return one tensor in one pass.
         """
-        children = list(model.named_children())
+        children = list(_inner(model).named_children())
         if not 0 <= layer < len(children):
             raise InputError(
                 f"layer {layer} was asked for, the module has {len(children)} named children"
