@@ -40,7 +40,10 @@ def add(
     terminal: Terminal,
     file: Annotated[
         Path,
-        typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file, or a saved dataset."),
+        typer.Argument(
+            help="A .jsonl, .json, .csv, .tsv, .parquet or .npz file, a saved dataset, or a "
+            "folder of pictures."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The dataset's name.")],
     skip_bad: Annotated[

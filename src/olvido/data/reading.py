@@ -10,11 +10,13 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from olvido.data.arrays.npz import read_npz
+from olvido.data.arrays.pictures import is_picture_folder, read_pictures
 from olvido.data.columns import LONGEST_VALUE, read_parquet, read_saved
 from olvido.data.encodings import encoding_of, opened, require_file
 from olvido.errors import BadRow, InputError, UnknownName
@@ -283,7 +285,8 @@ Rows = Iterator[tuple[int, Row | BadRow]]
 def read_rows(
     path: Path, *, encoding: str | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> Rows:
-    """The rows of a file in the format of its suffix, or of a saved dataset's folder.
+    """The rows of a file in the format of its suffix, or of a folder with a saved dataset, or with
+    pictures.
 
     Args:
         path: the file or folder.
@@ -294,6 +297,8 @@ def read_rows(
         BadRow: a line after which no other can be read.
         InputError: no such file, an unknown format, or another encoding.
     """
+    if path.is_dir() and is_picture_folder(path):
+        return read_pictures(path, partial(read_rows, encoding=encoding, tell=tell))
     if path.is_dir():
         return read_saved(path)
     if not path.exists():

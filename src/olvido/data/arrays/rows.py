@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from olvido.data.arrays.pictures import as_pixels
 from olvido.data.arrays.values import read_array, read_label, stored
 from olvido.errors import InputError
 from olvido.ledger.digests import canonical_json
@@ -50,7 +51,7 @@ class ArrayRows:
                 f"there is {self.input!r} but no {self.label!r}: an array is learned with the name "
                 "of its class"
             )
-        array, label = read_array(row[self.input]), read_label(row[self.label])
+        array, label = read_array(as_pixels(row[self.input])), read_label(row[self.label])
         rest = {n: v for n, v in row.items() if n not in (self.input, self.label)}
         form = Form(array.shape, array.dtype.str == "|u1")
         return {**rest, "input": stored(array), "label": label}, form
