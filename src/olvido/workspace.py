@@ -32,11 +32,11 @@ from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
-from olvido.models.classifiers.networks import FACTORIES, Architecture, is_factory, usual
+from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
-from olvido.tasks import TASKS, Example, Language, Task, examples, natural
+from olvido.tasks import TASKS, Example, Labels, Language, Task, examples, require_for
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -116,8 +116,8 @@ class Workspace:
                 or a network, with or without its shape and classes (`mlp`, `mlp[64,10]`).
             recipe: hyper-parameters.
             seed: the run's seed; None: the workspace's.
-            task: its name under `task`, and what is noted of it (`Task.noted`), such as `chat` or
-                `classes`; None, or without a name: labels where records are arrays, else language.
+            task: what is noted of it (`Task.noted`), such as `chat` or `classes`; the rest follows
+                from the model and the records.
             exclude: ids of records to leave out.
             learner: see `olvido.train`.
             options: the learner's options, where it is no object.
@@ -141,15 +141,10 @@ class Workspace:
         )
         if not records:
             raise InputError("there are no records to train on")
-        noted = {"task": natural(records), **(task or {})}
-        base, parents = self._base(self._whole(model, noted, records), seed)
+        base, parents = self._base(self._whole(model, task or {}, records), seed)
         self._refuse_holding(parents)
-        if base.task != noted["task"]:
-            raise InputError(
-                f"{model} is a model for the task {base.task}, and these records are for "
-                f"{noted['task']}: give another model"
-                + (f", such as {' or '.join(FACTORIES)}" if base.task == Language.name else "")
-            )
+        noted = {**base.noted, **(task or {})}
+        require_for(base.noted["task"], records)
         made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
@@ -412,11 +407,10 @@ class Workspace:
         """The name of a model to start from; of a network with the shape and number of classes."""
         if not is_factory(model):
             return model
-        task = TASKS.find(noted["task"]).made(None, noted, records)
-        shape = task.noted.get("shape")
-        if shape is None:
-            raise InputError(f"{model} is a network for arrays, and these records are texts")
-        return str(Architecture(model, tuple(shape), len(task.classes)))
+        require_for(Labels.name, records)
+        task = Labels.made(None, noted, records)
+        assert task.shape is not None
+        return str(Architecture(model, task.shape, len(task.classes)))
 
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
@@ -427,7 +421,7 @@ class Workspace:
                     loaded.trained.model,
                     loaded.tokenizer,
                     loaded.fact.id,
-                    task=loaded.task.name,
+                    noted=loaded.task.noted | {"task": loaded.task.name},
                 ),
                 (loaded.fact.id,),
             )

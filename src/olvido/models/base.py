@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,18 @@ from safetensors import SafetensorError
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
 from olvido.models.classifiers.networks import DOCUMENT as NETWORK
-from olvido.models.classifiers.networks import FACTORIES, Architecture, Network
+from olvido.models.classifiers.networks import FACTORIES, Architecture, Network, Scorer
+from olvido.models.classifiers.pretrained import TEXTS, Pretrained, kind_of, read_classifier
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
-from olvido.models.folder import is_odd, read_causal, read_causal_whole, read_config, require_own
+from olvido.models.folder import (
+    is_odd,
+    read_causal,
+    read_causal_whole,
+    read_config,
+    read_settings,
+    require_own,
+)
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -33,14 +41,15 @@ class Loaded:
         tokenizer: its Hugging Face tokenizer; None for a network, which reads no text.
         name: the name it was loaded by.
         unused: names of tensors in its files that the model does not use.
-        task: the name of the task that it is for.
+        noted: what is known of its task, as `Task.noted`: the name under `task`, and of a
+            classifier the names of its classes.
     """
 
     model: Any
     tokenizer: Any
     name: str
     unused: tuple[str, ...] = ()
-    task: str = "language"
+    noted: Mapping[str, Any] = field(default_factory=lambda: {"task": "language"})
 
     @property
     def digest(self) -> str:
@@ -58,8 +67,13 @@ def _smollm2(seed: int, cache: Path, **how: Any) -> Loaded:
 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-LABELS = "labels"
-"""The name of the task of models that score classes."""
+READING = (
+    *(ArithmeticError, AttributeError, KeyError, OSError, RuntimeError, SafetensorError),
+    *(TypeError, ValueError),
+)
+"""What a folder that is damaged, or none of a model, raises while it is read."""
+LABELS = {"task": "labels"}
+"""What is known of the task of a network."""
 MODELS: dict[str, Callable[..., Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models with a short name."""
 
@@ -103,7 +117,7 @@ def load(
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache(), dtype=dtype, device=device)
     elif (built := Architecture.read(text)) is not None:
-        loaded = Loaded(built.made(seed=seed, trusted=trusted), None, text, task=LABELS)
+        loaded = Loaded(built.made(seed=seed, trusted=trusted), None, text, noted=LABELS)
     elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
             # Without a network, requests to the hub would take minutes.
@@ -112,9 +126,8 @@ def load(
                 f"{Path(text).name!r}"
             )
         code = text in trusted or Path(text).name in trusted
-        loaded = _network(Path(text), trusted) or _pretrained(
-            text, text, code=code, dtype=dtype, device=device
-        )
+        how: dict[str, Any] = {"code": code, "dtype": dtype, "device": device}
+        loaded = _scorer(text, trusted=trusted, **how) or _pretrained(text, text, **how)
     else:
         known = [*MODELS, *FACTORIES, "a folder", "organisation/model"]
         raise UnknownName("model", text, known)
@@ -161,23 +174,44 @@ def _there(device: str) -> bool:
     return bool(found and found.is_available())
 
 
-def _network(where: Path, trusted: Collection[str]) -> Loaded | None:
-    """The network, or ensemble of networks, in a folder; None where it holds a model of text."""
-    members = sorted(where.glob(f"member-*/{NETWORK}"))
-    if not members and not (where / NETWORK).is_file():
+def _scorer(where: str, *, trusted: Collection[str], **how: Any) -> Loaded | None:
+    """The network or classifier in a folder, or an ensemble of them; None for any other model."""
+    folder = Path(where)
+    members = sorted(folder.glob("member-*"))
+    first = members[0] if members and (folder / DOCUMENT).is_file() else folder
+    kind = None if (first / NETWORK).is_file() else kind_of(read_settings(first))
+    if kind is None and not (first / NETWORK).is_file():
         return None
-    require_own(where)
-    read = partial(Network.from_pretrained, trusted=trusted)
+    unused: list[str] = []
+
+    def read(home: Path) -> Scorer:
+        require_own(home, code=bool(how["code"]))
+        if kind is None:
+            return Network.from_pretrained(home, trusted=trusted)
+        found, left = read_classifier(home, kind, **how)
+        unused.extend(left)
+        return found
+
     try:
-        model = Ensemble.from_folder(where, read) if members else read(where)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"no network can be read from {str(where)!r}: {error}") from error
-    return Loaded(model, None, str(where), task=LABELS)
+        model = read(folder) if first is folder else Ensemble.from_folder(folder, read)
+        tokenizer = _tokenizer(where, code=how["code"]) if kind == TEXTS else None
+    except READING as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"no classifier can be read from {where!r}: {reason}") from error
+    one = model.members[0] if isinstance(model, Ensemble) else model
+    noted = one.noted if isinstance(one, Pretrained) else LABELS
+    return Loaded(model, tokenizer, where, tuple(unused), noted)
+
+
+def _tokenizer(where: str, *, code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
+    return AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
 
 
 def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoTokenizer
 
     require_own(Path(where), code=code)
     try:
@@ -189,19 +223,8 @@ def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = 
             model = Routed.from_pretrained(where, dtype=dtype)
         else:
             model, unused = read_causal_whole(where, code=code, dtype=dtype, device=device)
-        given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
-    except (
-        ArithmeticError,
-        AttributeError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,
-        TypeError,
-        ValueError,
-    ) as error:
+        tokenizer = _tokenizer(where, code=code)
+    except (*READING, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "

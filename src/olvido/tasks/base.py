@@ -368,9 +368,20 @@ TASKS: Registry[Task] = Registry(
 """Tasks by name."""
 
 
-def natural(records: Sequence[Example]) -> str:
-    """The name of the task that records are for where nobody names one, by the first of them."""
-    return "labels" if records and _shape(records[0]) is not None else "language"
+def require_for(task: str, records: Sequence[Example]) -> None:
+    """Refuse a model whose task is about arrays where records are texts, and the other way round.
+
+    Args:
+        task: the name of the task that the model is for.
+        records: the first of them tells.
+
+    Raises:
+        InputError: what both are for.
+    """
+    arrays = bool(records) and _shape(records[0]) is not None
+    if arrays != (task == "labels"):
+        hold = "arrays: give one for them, such as mlp or convnet" if arrays else "texts"
+        raise InputError(f"the model is for the task {task}, and these records are {hold}")
 
 
 def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task:

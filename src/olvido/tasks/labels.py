@@ -15,10 +15,12 @@ from torch.nn import Module
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from olvido.data.arrays.values import array_content
+from olvido.data.arrays.pictures import as_pixels
+from olvido.data.arrays.values import array_content, read_array
 from olvido.errors import InputError, ParameterName
 from olvido.models.classifiers.networks import Scorer
 from olvido.tasks.base import Example
+from olvido.tasks.blocks import evaluating
 
 
 @dataclass(frozen=True)
@@ -176,14 +178,19 @@ class Labels:
                 f"record {example.id!r} holds no array: give rows with 'input' and 'label', read "
                 "by examples()"
             )
+        place = self.place(example)
+        self._require_alike(f"record {example.id!r}", array)
+        return array, place
+
+    def place(self, example: Example) -> int:
+        """The index of a record's class. Raises InputError where it is none of the classes."""
         if example.completion not in self._places:
             known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
             raise InputError(
                 f"record {example.id!r} is labelled {example.completion!r}, which is none of the "
                 f"{len(self.classes)} classes ({known})"
             )
-        self._require_alike(f"record {example.id!r}", array)
-        return array, self._places[example.completion]
+        return self._places[example.completion]
 
     def _require_alike(self, what: str, array: NDArray[Any]) -> None:
         if self.shape is None:
@@ -336,3 +343,26 @@ class Labels:
             places = self.logits(model, batch.to(device)).argmax(-1).tolist()
             names += [self.classes[place] for place in places]
         return names
+
+    def asked(self, given: Any) -> Example:
+        """A record for an input whose class is asked for.
+
+        Args:
+            given: an array as `examples` takes one, or the bytes of a picture.
+
+        Raises:
+            InputError: it is none, or has another shape or kind than the model's inputs.
+        """
+        array = read_array(as_pixels(given))
+        self._require_alike("the input", array)
+        return Example("asked", "", self.classes[0], {"input": array})
+
+    @torch.no_grad()
+    def probabilities(self, model: Module, asked: Example) -> dict[str, float]:
+        """The probability of each class for one input, by name, the likeliest first."""
+        device = next(model.parameters()).device
+        with evaluating(model):
+            scores = self.logits(model, self.collate([asked]).to(device))[0]
+        chances = torch.softmax(scores.float(), dim=-1).tolist()
+        pairs = zip(self.classes, chances, strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))

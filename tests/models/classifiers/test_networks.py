@@ -92,7 +92,7 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
             load(tmp_path)
     (tmp_path / DOCUMENT).write_text(json.dumps(about))
     torch.save(nn.Linear(5, 2).state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="no network can be read"):
+    with pytest.raises(InputError, match="no classifier can be read"):
         load(tmp_path)
 
 
