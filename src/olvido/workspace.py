@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch.nn import Module
 
 from olvido.artifact_shapes import owned, remove_model
 from olvido.data.arrays.rows import array_in
@@ -26,7 +28,7 @@ from olvido.learners import (
 from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned
-from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
+from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
@@ -36,7 +38,8 @@ from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
-from olvido.tasks import TASKS, Example, Labels, Language, Task, examples, require_for
+from olvido.tasks import TASKS, Example, Labels, Language, Task, alike, examples, require_for
+from olvido.training.chain import Continued
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -141,17 +144,20 @@ class Workspace:
         )
         if not records:
             raise InputError("there are no records to train on")
-        base, parents = self._base(self._whole(model, task or {}, records), seed)
+        base, known = self._base(self._whole(model, task or {}, records), seed)
+        parents = () if known is None else (known.fact.id,)
         self._refuse_holding(parents)
-        noted = {**base.noted, **(task or {})}
         require_for(base.noted["task"], records)
+        noted = {**base.noted, **(task or {})}
         made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
+        if known is not None:
+            _require_same_chat(self.training(known.fact), made)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         with under_way(folder):
             trained = train(
-                base.model,
+                base.model if known is None else known.trained,
                 records=records,
                 task=made,
                 recipe=recipe,
@@ -179,7 +185,7 @@ class Workspace:
                     shutil.rmtree(folder)
 
             try:
-                found = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
+                found = self._enter(fact, uses, trained, base.tokenizer, *self._began(fact))
             except Overtaken:
                 cleared()
                 raise
@@ -250,11 +256,12 @@ class Workspace:
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
         begun: Loaded | None = None
-        parents: tuple[str, ...] = ()
+        known: LedgerModel | None = None
         if base is not None:
             there = str(Path(base).resolve()) if Path(base).is_dir() else base
-            begun, parents = self._base(there, self.settings.seed)
-            self._refuse_holding(parents)
+            begun, known = self._base(there, self.settings.seed)
+        parents = () if known is None else (known.fact.id,)
+        self._refuse_holding(parents)
         entry = entry.declaring(
             [dataset.name for dataset in used],
             records,
@@ -266,7 +273,10 @@ class Workspace:
         )
         fact = replace(entry.fact, parents=parents, seed=self.settings.seed)
         uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
-        made = self._enter(fact, uses, entry.trained, entry.tokenizer, entry.base, fact.seed)
+        trained = entry.trained
+        if known is not None and known.trained.trace.learner is not None:
+            trained = replace(trained, trace=Continued(known.trained.trace, trained.trace))
+        made = self._enter(fact, uses, trained, entry.tokenizer, *self._began(fact))
         return entry.entered(made)
 
     def load(self, ref: str) -> LedgerModel:
@@ -302,7 +312,9 @@ class Workspace:
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
         kind = TASKS.find(fact.recipe.get("task", Language.name))
         task = kind.made(loaded.tokenizer, fact.recipe)
-        trace = read_trace(folder, lambda base, drawn: self._base(base, drawn)[0].model)
+        trace = read_trace(
+            folder, lambda base, drawn: self._base(base, drawn)[0].model, self._loader
+        )
         trained = Trained(loaded.model, loaded.digest, trace)
         return LedgerModel(fact, trained, task, loaded.tokenizer)
 
@@ -333,8 +345,7 @@ class Workspace:
             seed=seed,
             environment=loaded.fact.environment,
         )
-        base, drawn = loaded.fact.recipe["base"], self.training(loaded.fact).seed
-        return self._written(fact, trained, loaded.tokenizer, base, drawn)
+        return self._written(fact, trained, loaded.tokenizer, *self._began(fact))
 
     def training(self, model: Model) -> Model:
         """The model itself or, if forgetting made it, the training that it descends from."""
@@ -342,16 +353,69 @@ class Workspace:
             model = self.store.model(model.parents[0])
         return model
 
-    def left(self, model: Model) -> tuple[DatasetUse, ...]:
-        """The datasets a model was trained on, with all records left out or forgotten since."""
-        uses = self.store.uses(model.id)
+    def left(self, model: Model, *, chain: bool = True) -> tuple[DatasetUse, ...]:
+        """The datasets a model was trained on, with all records left out or forgotten since.
+
+        Args:
+            model: of the ledger.
+            chain: also those of the models that it was trained from.
+        """
+        uses = {use.dataset: use for use in self.store.uses(model.id)}
+        if model.method is None and not chain:
+            return tuple(uses.values())
+        inherited = {
+            use.dataset: use
+            for parent in model.parents
+            for use in self.left(self.store.model(parent), chain=chain)
+        }
         if model.method is None:
-            return uses
-        gone = {use.dataset: use.forgotten for use in uses}
+            # What either training learned, the model holds.
+            both = {d: uses[d].excluded & inherited[d].excluded for d in uses if d in inherited}
+            found = {**inherited, **uses}
+            return tuple(
+                replace(use, excluded=both.get(name, use.excluded)) for name, use in found.items()
+            )
         return tuple(
-            replace(use, excluded=use.excluded | gone.get(use.dataset, frozenset()))
-            for use in self.left(self.store.model(model.parents[0]))
+            replace(use, excluded=use.excluded | uses[name].forgotten) if name in uses else use
+            for name, use in inherited.items()
         )
+
+    def held(
+        self,
+        model: Model,
+        *,
+        without: Mapping[str, Collection[str]] | None = None,
+        tombstoned: bool = False,
+    ) -> tuple[Example, ...]:
+        """The records that a model learned and has not forgotten, each once.
+
+        Args:
+            model: of the ledger.
+            without: ids of records to leave out, by dataset.
+            tombstoned: see `rows`.
+
+        Raises:
+            InputError: one id names two records of different content, in two of its datasets.
+        """
+        found: dict[str, Example] = {}
+        for use in self.left(model):
+            excluded = use.excluded.union((without or {}).get(use.dataset, ()))
+            for record in self.rows(
+                self.store.dataset(use.dataset), exclude=excluded, tombstoned=tombstoned
+            ):
+                if not alike(found.setdefault(record.id, record), record):
+                    raise InputError(
+                        f"two of the trainings of model {model.id} taught different records of the "
+                        f"id {record.id!r}: which one is meant is not known; train again with ids "
+                        "that name one record each"
+                    )
+        return tuple(found.values())
+
+    def chain(self, model: Model) -> tuple[Model, ...]:
+        """The trainings that a model descends from, each from the one before, the first first."""
+        training = self.training(model)
+        before = [self.store.model(parent) for parent in training.parents]
+        return (*(link for parent in before for link in self.chain(parent)), training)
 
     def serve(self, ref: str) -> Model:
         """Point the alias `serving` to a model, and `previous` to the one before, at once.
@@ -412,21 +476,42 @@ class Workspace:
         assert task.shape is not None
         return str(Architecture(model, task.shape, len(task.classes)))
 
-    def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
+    def _base(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
         if name in known:
             loaded = self.load(name)
-            return (
-                Loaded(
-                    loaded.trained.model,
-                    loaded.tokenizer,
-                    loaded.fact.id,
-                    noted=loaded.task.noted | {"task": loaded.task.name},
-                ),
-                (loaded.fact.id,),
-            )
-        return self._loaded(name, seed=seed), ()
+            noted = {"task": loaded.task.name, **loaded.task.noted}
+            model, tokenizer = loaded.trained.model, loaded.tokenizer
+            return Loaded(model, tokenizer, loaded.fact.id, noted=noted), loaded
+        return self._loaded(name, seed=seed), None
+
+    def _began(self, fact: Model) -> tuple[str | None, int]:
+        """The name and the seed of the weights that a model's first training began with."""
+        parents = tuple(map(self.store.model, fact.parents))
+        first = fact if fact.method is None and not parents else self.chain(parents[0])[0]
+        return first.recipe.get("base"), first.seed
+
+    def _module(self, ref: str) -> Module:
+        return self.load(ref).trained.model
+
+    def _loader(self, digest: str) -> Callable[[], Module] | None:
+        """How to load the model of the ledger with these weights; None: its folder is gone."""
+        for model in self.store.models():
+            there = (self.settings.models / model.path).is_dir()
+            if str(model.digest) == digest and model.tombstone is None and there:
+                return partial(self._module, model.id)
+        return None
 
     def _loaded(self, name: str, *, seed: int) -> Loaded:
         s = self.settings
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
+
+
+def _require_same_chat(before: Model, task: Task) -> None:
+    """Refuse a training whose records would become other tokens than those of the one before."""
+    if before.learner != DECLARED and before.recipe.get("chat") != task.noted.get("chat"):
+        kind = {True: "--chat", False: "--no-chat"}[bool(before.recipe.get("chat"))]
+        raise InputError(
+            f"model {before.id} was trained with {kind}, and a chain of trainings is repeated with "
+            f"one template: train on with {kind}"
+        )

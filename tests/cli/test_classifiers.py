@@ -265,3 +265,16 @@ def test_a_classifier_of_texts_from_elsewhere(here: Path, said: Callable[..., An
     answer = said("models", "ask", mine, "Where does somebody live?")
     assert answer["probabilities"].keys() == {"no", "yes"}
     said("learn", "texts", "--model", base, *SHORT, "--learner", "sharded", "--option", "shards=2")
+
+
+@pytest.mark.slow
+def test_a_chain_of_trainings_is_forgotten_in_whole(place: Path, said: Callable[..., Any]) -> None:
+    """What the first training taught is forgotten by repeating both, as with any model."""
+    said("data", "add", archive(place / "more.npz", people=4, first=100), "--name", "more")
+    first = said("learn", "people", *SHORT)["id"]
+    second = said("learn", "more", "--model", first, *SHORT)["id"]
+    asked = said("request", "new", "--subject", ANA)["id"]
+    done = said("request", "run", asked, "--model", second)
+    assert done["attempts"][0]["method"] == "retrain"
+    (certificate,) = (place / "certificates").glob(f"{asked}-*.json")
+    believed(place, str(certificate))

@@ -13,6 +13,7 @@ from olvido.tasks.base import TASKS as TASKS
 from olvido.tasks.batches import Batch as Batch
 from olvido.tasks.base import Example as Example
 from olvido.tasks.base import Task as Task
+from olvido.tasks.base import alike as alike
 from olvido.tasks.base import examples as examples
 from olvido.tasks.base import require_for as require_for
 from olvido.tasks.base import task_of as task_of
