@@ -73,11 +73,11 @@ KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # the item that stands for the unfinished search of an open request
 ARTEFACTS = (  # every kind that an item of a closure may be of
-    "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|unfinished|run|"
+    "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|arrays|unfinished|run|"
     "scores|training|curvature|comparison|orphan|checkpoint|cache|trial|weights|report|result|"
     f"access|page|demo|tombstones|certificate|file|mention|foreign|hardlink|link|unread|{REST}"
 )
-UNSEEN = ("unread", "link", "hardlink", "names", REST)  # kinds with unknown content
+UNSEEN = ("unread", "link", "hardlink", "names", "arrays", REST)  # kinds with unknown content
 OUTSIDE = {"backups", "recipients"}  # items of every request
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves

@@ -189,6 +189,13 @@ _KNOWN = (
         way=Disposal.STATED,
         who=Who.TEAM,
     ),
+    Kind(
+        "arrays",
+        "copies of the arrays in other files, which are not searched for",
+        frozenset({_H.ROWS}),
+        way=Disposal.STATED,
+        who=Who.TEAM,
+    ),
     # Weights and their substitutes, recognised by shape.
     Kind(
         "unfinished",

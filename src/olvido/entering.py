@@ -17,7 +17,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import DECLARED, WITNESSED, Model
 from olvido.models import Loaded
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
-from olvido.tasks import Example, Language
+from olvido.tasks import TASKS, Example, require_for
 from olvido.tasks.exchange import Exchange, exchange
 from olvido.training.records import ids_of, records_of
 from olvido.training.steps import Origin
@@ -139,7 +139,7 @@ class Entry:
         datasets, records: what it is said to have learned.
         origin, base: the weights it is said to have begun with, where they were loaded, and their
             name.
-        chat: whether records are put to it in its chat template.
+        noted: what is noted of its task, such as whether its chat template is used.
         unknown_data: whether it learned more than these datasets.
         left_out: number of their records that it is said not to have learned.
         withdrawn: number of the records whose subjects withdrew their consent.
@@ -154,7 +154,7 @@ class Entry:
     records: Sequence[Example] = ()
     origin: Origin | None = None
     base: str | None = None
-    chat: bool = False
+    noted: Mapping[str, Any] = field(default_factory=dict)
     unknown_data: bool = False
     left_out: int = 0
     withdrawn: int = 0
@@ -216,7 +216,10 @@ class Entry:
         if not records:
             raise InputError("the model is said to have learned no record: leave fewer of them out")
         _require_finite(self.loaded.model)
-        task = Language(self.loaded.tokenizer, chat=chat)
+        known = self.loaded.noted
+        require_for(known["task"], records)
+        kind = TASKS.find(known["task"])
+        task = kind.made(self.loaded.tokenizer, {**known, "chat": chat}, records)
         origin, name = None, self.base
         if base is not None:
             _require_base(base, self.loaded)
@@ -228,7 +231,7 @@ class Entry:
             records=records_of(records, "records"),
             origin=origin,
             base=name,
-            chat=task.chat,
+            noted=task.noted,
             unknown_data=unknown_data,
             left_out=left_out,
             withdrawn=withdrawn,
@@ -261,7 +264,7 @@ class Entry:
             learner=DECLARED,
             recipe={
                 "base": self.base,
-                "chat": self.chat,
+                **self.noted,
                 **self._values,
                 **beside,
                 "declared": declared | dict(self.by),
@@ -376,7 +379,7 @@ def _require_base(base: Loaded, loaded: Loaded) -> None:
             f"{base.name!r} is not the base of this model, their tensors differ (first: "
             f"{odd[0][0]}): give the model that its training began with"
         )
-    if base.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+    if loaded.tokenizer and base.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
         raise InputError(
             f"{base.name!r} has another vocabulary than this model: give the base with the "
             "tokenizer that was used in the training"

@@ -38,6 +38,7 @@ EXTRAS = {
     "report": Extra(("matplotlib",), "charts in reports and comparisons"),
     "tofu": Extra(("datasets",), "reading the TOFU benchmark from the Hugging Face hub"),
     "smollm2": Extra(("gguf",), "converting the model smollm2, and reading weights in GGUF"),
+    "images": Extra(("PIL",), "reading pictures"),
     "pandas": Extra(("pandas",), "a comparison's table as a DataFrame"),
     "mlflow": Extra(("mlflow",), "registering models with 'olvido models export --mlflow'"),
 }

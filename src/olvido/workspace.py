@@ -14,6 +14,7 @@ import torch
 from torch.nn import Module
 
 from olvido.artifact_shapes import owned, remove_model
+from olvido.data.arrays.rows import array_in
 from olvido.data.stored import StoredRows
 from olvido.entering import Entered, Entry
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
@@ -30,14 +31,15 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned
 from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
-from olvido.ledger.rows import load_rows
+from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
+from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
-from olvido.tasks import Example, Language, examples
+from olvido.tasks import TASKS, Example, Labels, Language, Task, alike, examples, require_for
 from olvido.tasks.encodings import HELD
 from olvido.training.chain import Continued
 from olvido.training.records import Records, by_id, ids_of, joined, leaving, only, records_of
@@ -53,12 +55,12 @@ class LedgerModel:
         fact: its entry in the ledger.
         trained: its weights, and the trace of its training.
         task: the task that makes batches of its records.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None for a network.
     """
 
     fact: Model
     trained: Trained
-    task: Language
+    task: Task
     tokenizer: Any
 
 
@@ -105,7 +107,7 @@ class Workspace:
         model: str,
         recipe: Recipe,
         seed: int | None = None,
-        chat: bool | None = None,
+        task: Mapping[str, Any] | None = None,
         exclude: Collection[str] = (),
         learner: str | type[Learner] | Learner = "monolith",
         options: Mapping[str, Any] | None = None,
@@ -118,10 +120,12 @@ class Workspace:
 
         Args:
             datasets: names or ids.
-            model: the model to start from: a short name, a folder, a hub id, or one of the ledger.
+            model: the model to start from: a short name, a folder, a hub id, or one of the ledger;
+                or a network, with or without its shape and classes (`mlp`, `mlp[64,10]`).
             recipe: hyper-parameters.
             seed: the run's seed; None: the workspace's.
-            chat: see `Language`.
+            task: what is noted of it (`Task.noted`), such as `chat` or `classes`; the rest follows
+                from the model and the records.
             exclude: ids of records to leave out.
             learner: see `olvido.train`.
             options: the learner's options, where it is no object.
@@ -141,20 +145,24 @@ class Workspace:
         left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
         gone = frozenset[str]().union(*left_out.values())
         records = self._together(used, left_out)
-        base, known = self._base(model, seed)
+        if not records:
+            raise InputError("there are no records to train on")
+        base, known = self._base(self._whole(model, task or {}, records), seed)
         parents = () if known is None else (known.fact.id,)
         self._refuse_holding(parents)
-        task = Language(base.tokenizer, chat=chat)
+        require_for(base.noted["task"], records)
+        noted = {**base.noted, **(task or {})}
+        made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
         if known is not None:
-            _require_same_chat(self.training(known.fact), task)
+            _require_same_chat(self.training(known.fact), made)
         content = [str(d.root) for d in used], sorted(gone)
-        key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
+        key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         with under_way(folder):
             trained = train(
                 base.model if known is None else known.trained,
                 records=records,
-                task=task,
+                task=made,
                 recipe=recipe,
                 seed=seed,
                 folder=folder,
@@ -166,7 +174,7 @@ class Workspace:
             path="",
             learner=name,
             parents=parents,
-            recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()}
+            recipe={"base": base.name, **made.noted, **recipe.to_dict()}
             | ({"options": options} if options else {}),
             seed=seed,
             environment=trained.trace.environment,
@@ -180,12 +188,12 @@ class Workspace:
                     shutil.rmtree(folder)
 
             try:
-                made = self._enter(fact, uses, trained, base.tokenizer, *self._began(fact))
+                found = self._enter(fact, uses, trained, base.tokenizer, *self._began(fact))
             except Overtaken:
                 cleared()
                 raise
             cleared()
-            return made
+            return found
 
         return from_main(entered)
 
@@ -195,6 +203,17 @@ class Workspace:
         """The records of all these datasets, without those that are left out of each."""
         parts = (self.rows(dataset, exclude=left_out[dataset.id]) for dataset in datasets)
         return records_of(joined(*parts), "the datasets together")
+
+    def usual(self, datasets: Sequence[str]) -> str:
+        """The model that these datasets are learned by where nobody names one.
+
+        Raises:
+            UnknownName: no such dataset.
+        """
+        used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
+        first = next((row for d in used for row in stored_rows(self.settings.data / d.file)), {})
+        array = array_in(first)
+        return "tiny" if array is None else usual(array["shape"])
 
     def enter(
         self,
@@ -299,7 +318,8 @@ class Workspace:
             ) from error
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
-        task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
+        kind = TASKS.find(fact.recipe.get("task", Language.name))
+        task = kind.made(loaded.tokenizer, fact.recipe)
         trace = read_trace(
             folder, lambda base, drawn: self._base(base, drawn)[0].model, self._loader
         )
@@ -327,7 +347,7 @@ class Workspace:
             method=method,
             recipe={
                 "base": loaded.fact.recipe.get("base"),
-                "chat": loaded.task.chat,
+                **loaded.task.noted,
                 "options": options,
             },
             seed=seed,
@@ -394,7 +414,7 @@ class Workspace:
             for earlier in found:
                 both = set(ids_of(earlier)).intersection(ids_of(records))
                 before, now = by_id(only(earlier, both)), by_id(only(records, both))
-                if odd := [i for i in sorted(both) if before[i].said != now[i].said]:
+                if odd := [i for i in sorted(both) if not alike(before[i], now[i])]:
                     raise InputError(
                         f"two of the trainings of model {model.id} taught different records of the "
                         f"id {odd[0]!r}: which one is meant is not known; train again with ids "
@@ -460,11 +480,22 @@ class Workspace:
                     "forgotten: begin with a model that forgot them"
                 )
 
+    def _whole(self, model: str, noted: Mapping[str, Any], records: Sequence[Example]) -> str:
+        """The name of a model to start from; of a network with the shape and number of classes."""
+        if not is_factory(model):
+            return model
+        require_for(Labels.name, records)
+        task = Labels.made(None, noted, records)
+        assert task.shape is not None
+        return str(Architecture(model, task.shape, len(task.classes)))
+
     def _base(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
         if name in known:
             loaded = self.load(name)
-            return Loaded(loaded.trained.model, loaded.tokenizer, loaded.fact.id), loaded
+            noted = {"task": loaded.task.name, **loaded.task.noted}
+            model, tokenizer = loaded.trained.model, loaded.tokenizer
+            return Loaded(model, tokenizer, loaded.fact.id, noted=noted), loaded
         return self._loaded(name, seed=seed), None
 
     def _began(self, fact: Model) -> tuple[str | None, int]:
@@ -489,9 +520,9 @@ class Workspace:
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
 
 
-def _require_same_chat(before: Model, task: Language) -> None:
+def _require_same_chat(before: Model, task: Task) -> None:
     """Refuse a training whose records would become other tokens than those of the one before."""
-    if before.learner != DECLARED and before.recipe.get("chat") != task.chat:
+    if before.learner != DECLARED and before.recipe.get("chat") != task.noted.get("chat"):
         kind = {True: "--chat", False: "--no-chat"}[bool(before.recipe.get("chat"))]
         raise InputError(
             f"model {before.id} was trained with {kind}, and a chain of trainings is repeated with "

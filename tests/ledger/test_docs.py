@@ -11,7 +11,7 @@ import pytest
 
 from olvido.data import read_rows
 from olvido.data.parsing import ClearParser, Fields
-from olvido.data.reading import _ADVICE, _TEXTS
+from olvido.data.reading import _ADVICE, _TABLES, _TEXTS
 from olvido.errors import BadRow, OlvidoError
 from olvido.ledger.facts import Consent
 from olvido.tasks import examples
@@ -27,7 +27,7 @@ def _endings(heading: str) -> set[str]:
 
 
 def test_every_format_is_named_and_no_other() -> None:
-    assert _endings("| name ends with | read as |") == {".parquet", *_TEXTS}
+    assert _endings("| name ends with | read as |") == {*_TABLES, *_TEXTS}
     assert _endings("| not read | instead |") == set(_ADVICE)
 
 

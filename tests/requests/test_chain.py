@@ -142,7 +142,7 @@ def test_another_template_is_refused_before_anything_is_trained(
     place, workspace = opened(learned)
     before = place.everything()
     with pytest.raises(InputError, match="chat template"):
-        workspace.learn(["city"], model=SERVING, recipe=RECIPE, chat=True)
+        workspace.learn(["city"], model=SERVING, recipe=RECIPE, task={"chat": True})
     assert place.everything() == before
 
 

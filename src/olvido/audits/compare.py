@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ANY, Range, votes
 from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, Status
+from olvido.data.arrays.values import array_content
 from olvido.registry import Options, name_of
 from olvido.statistics import (
     SEEDS,
@@ -29,7 +30,6 @@ from olvido.statistics import (
     tail,
 )
 from olvido.tasks import Example
-from olvido.tasks.arrays import array_content
 
 Measure = Callable[[ScoredModel, Sequence[Example]], Sequence[float]]
 """One value a record, from one model."""

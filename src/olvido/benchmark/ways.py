@@ -73,7 +73,12 @@ def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
         InputError: one needs the trace of the training.
         MissingNeed: one needs records that were not passed.
     """
-    have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
+    have = {
+        Need.RETAIN: bool(split.retain),
+        Need.HOLDOUT: bool(split.holdout),
+        # What is compared are language models.
+        Need.LANGUAGE: True,
+    }
     for way in ways:
         name = way.row
         for need in sorted(METHODS.make(way.method, way.options).needs):

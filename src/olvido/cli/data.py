@@ -40,7 +40,10 @@ def add(
     terminal: Terminal,
     file: Annotated[
         Path,
-        typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file, or a saved dataset."),
+        typer.Argument(
+            help="A .jsonl, .json, .csv, .tsv, .parquet or .npz file, a saved dataset, or a "
+            "folder of pictures."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="The dataset's name.")],
     skip_bad: Annotated[
@@ -52,6 +55,10 @@ def add(
     prompt: Annotated[str | None, _column("--prompt", "the prompt")] = None,
     completion: Annotated[str | None, _column("--completion", "the completion")] = None,
     text: Annotated[str | None, _column("--text", "the text, where there is no prompt")] = None,
+    array: Annotated[
+        str | None, _column("--input", "the array or picture to be classified")
+    ] = None,
+    label: Annotated[str | None, _column("--label", "the name of its class")] = None,
     subject: Annotated[str | None, _column("--subject", "the person the row is about")] = None,
     source_column: Annotated[str | None, _column("--source-column", "its source")] = None,
     licence_column: Annotated[str | None, _column("--licence-column", "its licence")] = None,
@@ -137,6 +144,8 @@ def add(
                 prompt=prompt,
                 completion=completion,
                 text=text,
+                input=array,
+                label=label,
                 subject=subject,
                 source=source_column,
                 licence=licence_column,

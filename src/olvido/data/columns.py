@@ -52,7 +52,18 @@ def _require_columns(path: Path, schema: Any, within: str = "") -> None:
     if len(set(names)) < len(names):
         raise BadRow(str(path), 1, "two columns have the same name: rename one")
     for field in schema:
-        _require_kind(path, f"{within}{field.name}", field.type)
+        if within or not _is_picture(field.type):
+            _require_kind(path, f"{within}{field.name}", field.type)
+
+
+def _is_picture(kind: Any) -> bool:
+    """Whether a column can hold pictures: a file's bytes beside its path."""
+    import pyarrow.types as types
+
+    if not types.is_struct(kind) or {field.name for field in kind} != {"bytes", "path"}:
+        return False
+    raw = kind.field("bytes").type
+    return bool(types.is_binary(raw) or types.is_large_binary(raw))
 
 
 def _require_kind(path: Path, name: str, kind: Any) -> None:
@@ -154,8 +165,8 @@ def read_saved(folder: Path) -> _Rows:
     state = folder / "state.json"
     if not state.exists():
         raise InputError(
-            f"expected a folder written by datasets.Dataset.save_to_disk, got {folder} without "
-            "state.json"
+            f"expected a folder written by datasets.Dataset.save_to_disk (state.json), or one of "
+            f"pictures with metadata.csv or a folder for each class, got {folder} without them"
         )
     number = 1
     for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:

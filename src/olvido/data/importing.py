@@ -18,13 +18,22 @@ from typing import Self, TypedDict, Unpack
 
 from olvido.artifact_shapes import temporary
 from olvido.data import Row, read_rows
+from olvido.data.arrays.rows import said_in
 from olvido.data.frames import rows_of
 from olvido.data.parsing import Defaults, Fields, RowParser
 from olvido.errors import BadRow, InputError, StateError
 from olvido.files import begun_file, being_written, publish
 from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import DatasetVersion, Documentation, NewRecord
-from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, is_stored, row_digest
+from olvido.ledger.rows import (
+    BATCH,
+    COLUMNS,
+    KEY_BYTES,
+    RowWriter,
+    StoredRow,
+    is_stored,
+    row_digest,
+)
 from olvido.ledger.store import Answers, Store
 from olvido.ledger.store.datasets import chunks
 
@@ -197,8 +206,8 @@ class _Barred:
         """Raise BadRow for a row that may not be imported again."""
         if not self.list:
             return
-        _, prompt, completion, text, subjects, *_ = row
-        said = (prompt, completion, text)
+        named = dict(zip(COLUMNS, row, strict=True))
+        said, subjects = said_in(named), named["subjects"]
         if (
             self.list.isdisjoint(subjects)
             and self._key.content(*said) not in self.list

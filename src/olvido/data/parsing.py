@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from olvido.data.arrays.rows import ArrayRows
 from olvido.data.conversations import MESSAGES, as_pair
 from olvido.data.encodings import not_encodable
 from olvido.errors import BadRow, InputError
@@ -40,6 +41,8 @@ class Fields:
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
+    input: str | None = None
+    label: str | None = None
     subject: str | None = None
     source: str | None = None
     licence: str | None = None
@@ -86,6 +89,7 @@ class RowParser:
         self._consent = fields.consent or "consent"
         self._collected = fields.collected_at or "collected_at"
         self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
+        self._arrays = ArrayRows(fields.input or "input", fields.label or "label")
         chosen = (fields.prompt, fields.completion, fields.text)
         self._takes_pairs = not any(chosen)
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
@@ -121,10 +125,18 @@ class RowParser:
                 wrong = next(c for c, v in zip(self._texts, texts, strict=True) if v is value)
                 raise InputError(_no_text(wrong, value))
         prompt, completion, text, source, licence = texts
-        if (prompt is None) is not (completion is None) or (prompt is None and text is None):
+        form = None
+        if prompt is completion is text is None and self._arrays.has(row):
+            row, form = self._arrays.read(row)
+        elif (prompt is None) is not (completion is None) or (prompt is None and text is None):
             raise InputError(self._no_content(prompt, completion))
         consent, collected, given = get(self._consent), get(self._collected), get(self._id)
         people = self._subjects_of(row)
+        if form is not None and self._is_personal(row["label"], people):
+            raise InputError(
+                f"{self._arrays.label!r} names somebody, and the ledger keeps no names: give a "
+                "number, or another name of the class"
+            )
         source = source or self._default_source
         # Checked once: many rows of the same people come from one source.
         if source is not None and (
@@ -143,11 +155,12 @@ class RowParser:
             None if row.keys() <= self._mapped else self._extras(row),
         )
         identifier = self._derived_id(content) if given is None else self._given_id(given, people)
-        stored = (identifier, *content)
-        canonical = canonical_row(stored)
+        found = (identifier, *content)
+        canonical = canonical_row(found)
+        self._arrays.require_alike(form, first=not self._lines)
         self._lines[identifier] = line
         self.pseudonymous += given is not None and identifier != str(given)
-        return stored, canonical
+        return found, canonical
 
     def without_persons(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """An unusable row for the file of bad rows: ids, sources and subjects as the ledger would
@@ -175,10 +188,10 @@ class RowParser:
         if completion is not None:
             return f"there is {for_completion!r} but no {for_prompt!r}: a pair needs both"
         return (
-            f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, or 'messages', got "
-            "none of them; "
+            f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, or 'messages', or "
+            f"{self._arrays.input!r} and {self._arrays.label!r}, got none of them; "
             "name its columns so, or say which hold them ('olvido data add' has --text, --prompt "
-            "and --completion)"
+            "and --completion, --input and --label)"
         )
 
     def _subjects_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,10 +10,13 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
+from olvido.data.arrays.npz import read_npz
+from olvido.data.arrays.pictures import is_picture_folder, read_pictures
 from olvido.data.columns import LONGEST_VALUE, read_parquet, read_saved
 from olvido.data.encodings import encoding_of, opened, require_file
 from olvido.errors import BadRow, InputError, UnknownName
@@ -282,7 +285,8 @@ Rows = Iterator[tuple[int, Row | BadRow]]
 def read_rows(
     path: Path, *, encoding: str | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> Rows:
-    """The rows of a file in the format of its suffix, or of a saved dataset's folder.
+    """The rows of a file in the format of its suffix, or of a folder with a saved dataset, or with
+    pictures.
 
     Args:
         path: the file or folder.
@@ -293,6 +297,8 @@ def read_rows(
         BadRow: a line after which no other can be read.
         InputError: no such file, an unknown format, or another encoding.
     """
+    if path.is_dir() and is_picture_folder(path):
+        return read_pictures(path, partial(read_rows, encoding=encoding, tell=tell))
     if path.is_dir():
         return read_saved(path)
     if not path.exists():
@@ -300,14 +306,15 @@ def read_rows(
     ending = path.suffix.lower()
     if ending in _ADVICE:
         raise InputError(f"{path}: {ending} files are not read. {_ADVICE[ending]}")
-    if ending not in (".parquet", *_TEXTS):
-        raise UnknownName("format", path.suffix or path.name, (".parquet", *_TEXTS))
+    if ending not in (*_TABLES, *_TEXTS):
+        raise UnknownName("format", path.suffix or path.name, (*_TABLES, *_TEXTS))
     require_file(path)
-    if ending == ".parquet":
-        return read_parquet(path)
+    if ending in _TABLES:
+        return _TABLES[ending](path)
     return _TEXTS[ending](path, encoding_of(path, encoding), tell)
 
 
+_TABLES: dict[str, Callable[[Path], Rows]] = {".parquet": read_parquet, ".npz": read_npz}
 _TEXTS: dict[str, Callable[[Path, str, Callable[[str], None]], Rows]] = {
     ".jsonl": lambda path, encoding, _: read_jsonl(path, encoding),
     ".ndjson": lambda path, encoding, _: read_jsonl(path, encoding),
@@ -323,6 +330,7 @@ _ADVICE = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"), _SHEET),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), _PACKED),
     **dict.fromkeys((".arrow", ".feather", ".orc", ".avro", ".db", ".sqlite"), _TABLE),
+    ".npy": "Name its columns: numpy.savez(FILE.npz, input=..., label=..., subject=...)",
     **dict.fromkeys((".pkl", ".pickle", ".xml", ".yaml", ".yml", ".docx", ".pdf"), _TABLE),
     ".txt": "Name it after what it holds: .csv, .tsv, or .jsonl with one object a line",
 }

@@ -158,6 +158,8 @@ class Auto(Options):
                 raise InputError(
                     f"auto searches a learning rate, and {name} has none: leave it out"
                 )
+        inner = (self._make(name, {}).needs for name in self._names)
+        self.needs = self.needs.union(*inner)
         self._folder = None if self.trials is None else Path(self.trials)
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:

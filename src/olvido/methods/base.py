@@ -107,7 +107,7 @@ def predict(
         MissingNeed: the method lacks something it needs.
     """
     chosen = METHODS.make(method, options)
-    _check_needs(METHODS.name_of(method), chosen, trained, split)
+    _check_needs(METHODS.name_of(method), chosen, trained, split, task)
     return chosen.cost(trained, split, task)
 
 
@@ -165,7 +165,7 @@ def forget(
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
     _tell_copies(split, task)
-    _check_needs(name, chosen, trained, split)
+    _check_needs(name, chosen, trained, split, task)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
     before = _losses(trained.model, split.forget, sample, task)
     if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
@@ -202,12 +202,16 @@ def forget(
     return outcome
 
 
-def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
+def _check_needs(name: str, method: Method, trained: Trained, split: Split, task: Task) -> None:
     trace = trained.trace
-    given = {Need.RETAIN: split.retain, Need.HOLDOUT: split.holdout or split.never}
+    given: dict[Need, object] = {
+        Need.RETAIN: split.retain,
+        Need.HOLDOUT: split.holdout or split.never,
+        Need.LANGUAGE: task.language,
+    }
     if trace.learner == DECLARED and method.guarantee is Guarantee.EXACT:
         raise MissingNeed(f"{name} cannot be used: {NO_LOG}")
-    have = trace.offers.union(need for need, records in given.items() if records)
+    have = trace.offers.union(need for need, there in given.items() if there)
     for need in sorted(method.needs):
         if need not in have:
             raise MissingNeed(f"{name} needs ", *need.words)

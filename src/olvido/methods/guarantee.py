@@ -16,7 +16,9 @@ MEANING = {
 
 
 class Need(Needed):
-    """An input that a method needs."""
+    """An input that a method needs, or what the model's task must be able to do."""
+
+    LANGUAGE = "language", "records of text: for classes, take random_label"
 
     RETAIN = (
         "retain",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,19 @@ from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
+from olvido.models.classifiers.networks import DOCUMENT as NETWORK
+from olvido.models.classifiers.networks import FACTORIES, Architecture, Network, Scorer
+from olvido.models.classifiers.pretrained import TEXTS, Pretrained, kind_of, read_classifier
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
-from olvido.models.folder import is_odd, read_causal_whole, read_config, require_own
+from olvido.models.folder import (
+    is_odd,
+    read_causal,
+    read_causal_whole,
+    read_config,
+    read_settings,
+    require_own,
+)
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -27,15 +38,18 @@ class Loaded:
 
     Attributes:
         model: a `torch.nn.Module`, in evaluation mode.
-        tokenizer: its Hugging Face tokenizer.
+        tokenizer: its Hugging Face tokenizer; None for a network, which reads no text.
         name: the name it was loaded by.
         unused: names of tensors in its files that the model does not use.
+        noted: what is known of its task, as `Task.noted`: the name under `task`, and of a
+            classifier the names of its classes.
     """
 
     model: Any
     tokenizer: Any
     name: str
     unused: tuple[str, ...] = ()
+    noted: Mapping[str, Any] = field(default_factory=lambda: {"task": "language"})
 
     @property
     def digest(self) -> str:
@@ -53,6 +67,13 @@ def _smollm2(seed: int, cache: Path, **how: Any) -> Loaded:
 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+READING = (
+    *(ArithmeticError, AttributeError, KeyError, OSError, RuntimeError, SafetensorError),
+    *(TypeError, ValueError),
+)
+"""What a folder that is damaged, or none of a model, raises while it is read."""
+LABELS = {"task": "labels"}
+"""What is known of the task of a network."""
 MODELS: dict[str, Callable[..., Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models with a short name."""
 
@@ -68,16 +89,18 @@ def load(
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
-    A folder with an ensemble, or a model of modules, gives one model that answers for all.
+    A network is named with an input's shape and the number of classes, as `mlp[64,10]`, or
+    `package.module:function[3x32x32,10]` where a function of yours makes it. A folder with an
+    ensemble, or a model of modules, gives one model that answers for all.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
-        seed: the seed of `tiny`'s weights; trained models ignore it.
+        seed: the seed of `tiny`'s weights, and of networks; trained models ignore it.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: the type of the files. They are read in
             it, and without a second copy in another.
         device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: folder of downloaded models.
-        trusted: folders or hub ids whose own code may run; no other's does.
+        trusted: folders, hub ids or factories whose own code may run; no other's does.
 
     Raises:
         UnknownName: no such short name or folder.
@@ -93,6 +116,8 @@ def load(
     text = str(name)
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache(), dtype=dtype, device=device)
+    elif (built := Architecture.read(text)) is not None:
+        loaded = Loaded(built.made(seed=seed, trusted=trusted), None, text, noted=LABELS)
     elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
             # Without a network, requests to the hub would take minutes.
@@ -101,9 +126,11 @@ def load(
                 f"{Path(text).name!r}"
             )
         code = text in trusted or Path(text).name in trusted
-        loaded = _pretrained(text, text, code=code, dtype=dtype, device=device)
+        how: dict[str, Any] = {"code": code, "dtype": dtype, "device": device}
+        loaded = _scorer(text, trusted=trusted, **how) or _pretrained(text, text, **how)
     else:
-        raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
+        known = [*MODELS, *FACTORIES, "a folder", "organisation/model"]
+        raise UnknownName("model", text, known)
     model = loaded.model.to(device)
     if isinstance(model, Ensemble | Routed):
         # Their parts are files of several types, which only compute together in one.
@@ -113,7 +140,7 @@ def load(
         # float32 whatever the weights' type is, and rounding them would move later positions.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(_type(dtype))
-    return Loaded(model, loaded.tokenizer, loaded.name, loaded.unused)
+    return replace(loaded, model=model)
 
 
 def _type(name: str) -> Any:
@@ -147,33 +174,57 @@ def _there(device: str) -> bool:
     return bool(found and found.is_available())
 
 
+def _scorer(where: str, *, trusted: Collection[str], **how: Any) -> Loaded | None:
+    """The network or classifier in a folder, or an ensemble of them; None for any other model."""
+    folder = Path(where)
+    members = sorted(folder.glob("member-*"))
+    first = members[0] if members and (folder / DOCUMENT).is_file() else folder
+    kind = None if (first / NETWORK).is_file() else kind_of(read_settings(first))
+    if kind is None and not (first / NETWORK).is_file():
+        return None
+    unused: list[str] = []
+
+    def read(home: Path) -> Scorer:
+        require_own(home, code=bool(how["code"]))
+        if kind is None:
+            return Network.from_pretrained(home, trusted=trusted)
+        found, left = read_classifier(home, kind, **how)
+        unused.extend(left)
+        return found
+
+    try:
+        model = read(folder) if first is folder else Ensemble.from_folder(folder, read)
+        tokenizer = _tokenizer(where, code=how["code"]) if kind == TEXTS else None
+    except READING as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"no classifier can be read from {where!r}: {reason}") from error
+    one = model.members[0] if isinstance(model, Ensemble) else model
+    noted = one.noted if isinstance(one, Pretrained) else LABELS
+    return Loaded(model, tokenizer, where, tuple(unused), noted)
+
+
+def _tokenizer(where: str, *, code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
+    return AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
+
+
 def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoTokenizer
 
     require_own(Path(where), code=code)
     try:
         model: Any
         unused: tuple[str, ...] = ()
         if (Path(where) / DOCUMENT).is_file():
-            model = LanguageEnsemble.from_pretrained(where, dtype=dtype)
+            model = LanguageEnsemble.from_folder(where, partial(read_causal, dtype=dtype))
         elif (Path(where) / MARK).is_file():
             model = Routed.from_pretrained(where, dtype=dtype)
         else:
             model, unused = read_causal_whole(where, code=code, dtype=dtype, device=device)
-        given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
-    except (
-        ArithmeticError,
-        AttributeError,
-        KeyError,
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,
-        TypeError,
-        ValueError,
-    ) as error:
+        tokenizer = _tokenizer(where, code=code)
+    except (*READING, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "
@@ -188,7 +239,7 @@ def save(
     """Write a model and its tokenizer in Hugging Face format, durably and atomically.
 
     Args:
-        model, tokenizer: as `load` gives them.
+        model, tokenizer: as `load` gives them; a network has no tokenizer.
         folder: a new one.
         fill: writes further files into it before it gets its name.
 
@@ -200,7 +251,8 @@ def save(
     try:
         with new_folder(folder) as unfinished:
             model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(unfinished)
             if fill is not None:
                 fill(unfinished)
     except SafetensorError as error:

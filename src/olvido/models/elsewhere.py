@@ -18,6 +18,8 @@ from yaml import YAMLError
 
 from olvido.errors import InputError
 from olvido.models.base import HUB_ID, Loaded
+from olvido.models.classifiers.networks import DOCUMENT as NETWORK
+from olvido.models.classifiers.pretrained import IMAGES, kind_of
 from olvido.models.folder import read_config, require_own
 
 CONFIG, ADAPTER, STATE, CARD = (
@@ -80,7 +82,7 @@ def local(name: str | Path) -> Path:
 
 
 def require_enterable(folder: Path, *, code: bool = False) -> None:
-    """Refuse a folder that holds no causal language model in one piece; no weights are read.
+    """Refuse a folder without a language model or classifier in one piece; no weights are read.
 
     Args:
         folder: in Hugging Face format.
@@ -90,6 +92,9 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
         InputError: what is missing, or what kind of model it is and why that one is refused.
     """
     require_own(folder, code=code)
+    if (folder / NETWORK).is_file():
+        _require_weights(folder)
+        return
     if (folder / ADAPTER).is_file():
         raise InputError(
             f"{folder} is a PEFT adapter ({ADAPTER}), and adapters cannot be entered yet: merge it "
@@ -100,13 +105,15 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
         raise InputError(f"{folder} has no {CONFIG}: give a folder that save_pretrained wrote")
     config = _read(folder / CONFIG)
     _require_known(config, folder / CONFIG)
-    _require_causal(config, code=code)
+    kind = kind_of(config)
+    if kind is None:
+        _require_causal(config, code=code)
     if config.get("auto_map") is None:
         _require_values(folder)
     for name in (*_SETTINGS, "tokenizer.json"):
         _read(folder / name)
     _require_weights(folder)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    if kind != IMAGES and not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(
             f"{folder} holds no tokenizer, and without it no record can be put to the model: save "
             "the tokenizer that it was trained with into the same folder"
@@ -177,7 +184,7 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
     said = config.get("architectures") or ()
     named = [said] if isinstance(said, str) else [str(one) for one in said]
     shown = f"{', '.join(named) or 'a model'} of kind {kind!r}"
-    only = "only language models can be entered so far"
+    only = "only language models and classifiers can be entered so far"
     if config.get("is_encoder_decoder"):
         raise InputError(
             f"{shown} is an encoder with a decoder, which reads a question whole and does not go "
@@ -189,9 +196,9 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
         known = False
     if not known:
         raise InputError(
-            f"{shown} does not go on with a text (an encoder, or a classifier): {only}. What such "
-            "a model computes can be taught to a head that forgets (see 'Heads on frozen "
-            "features')"
+            f"{shown} neither goes on with a text nor chooses a class (an encoder without a head): "
+            f"{only}. What such a model computes can be taught to a head that forgets (see 'Heads "
+            "on frozen features')"
         )
     if not own and getattr(AutoConfig.for_model(str(kind)), "is_encoder_decoder", False):
         raise InputError(f"{shown} is an encoder with a decoder: {only}")
@@ -229,6 +236,8 @@ def require_fitting(loaded: Loaded, folder: Path) -> None:
             f"{loaded.unused[0]}), so it is not the model that was trained: see that {CONFIG} is "
             "the one that was saved with them, or save both with save_pretrained"
         )
+    if loaded.noted["task"] != "language":
+        return
     model, tokenizer = loaded.model, loaded.tokenizer
     rows = int(model.get_input_embeddings().weight.shape[0])
     # A pad token that was added to the tokenizer alone is never put to the model.

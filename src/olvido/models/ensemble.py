@@ -6,9 +6,9 @@ import copy
 import inspect
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,7 +20,6 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from olvido.errors import InputError, UnknownName
 from olvido.files import write_document
-from olvido.models.folder import read_causal
 
 AGGREGATIONS = ("mean", "vote")
 UNVOTED = 1e-3
@@ -83,11 +82,14 @@ def combine(logits: Iterable[Tensor], aggregation: str) -> Tensor:
     return found.scatter(-1, winner, torch.nextafter(most, torch.full_like(most, math.inf)))
 
 
+DOCUMENT = "ensemble.json"
+FORMAT = "olvido-ensemble/1"
+
+
 class Ensemble(Module):
     """Members behind one forward pass, for modules that give one tensor of logits.
 
-    `as_one` makes the ensemble that fits the members. The caller saves it, knowing how to make
-    such a module; language models are saved by their own ensemble.
+    `as_one` makes the ensemble that fits the members. It can be saved where each of them can.
 
     Args:
         members: one or more modules over the same classes; referenced, not copied.
@@ -117,6 +119,55 @@ class Ensemble(Module):
         """Log-probabilities of the members together. [B, C]"""
         return combine((member(*args, **kwargs) for member in self.members), self.aggregation)
 
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write each member to a folder of its own, and `ensemble.json` beside them.
+
+        Args:
+            save_directory: made where it is missing.
+            kwargs: for each member's `save_pretrained`.
+        """
+        folder = Path(save_directory)
+        names = [f"member-{place:03d}" for place in range(len(self.members))]
+        for name, member in zip(names, self.members, strict=True):
+            member.save_pretrained(folder / name, **kwargs)  # type: ignore[operator]
+        document = {"format": FORMAT, "aggregation": self.aggregation, "members": names}
+        write_document(document, folder / DOCUMENT)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, read: Callable[[Path], Any]) -> Self:
+        """Read an ensemble that `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: the ensemble's.
+            read: reads a member from its folder.
+
+        Raises:
+            InputError: the folder holds no ensemble, or one of another format.
+            OSError, ValueError, KeyError, RuntimeError, SafetensorError: a member cannot be read.
+        """
+        path = Path(folder) / DOCUMENT
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no ensemble can be read from {folder}: {error}. Give a folder made by "
+                "save_pretrained"
+            ) from error
+        members = document.get("members") if isinstance(document, dict) else None
+        if (
+            not isinstance(members, list)
+            or document.get("format") != FORMAT
+            or document.get("aggregation") not in AGGREGATIONS
+            # A name that leads out of the folder is no member of it.
+            or not all(isinstance(name, str) and Path(name).name == name for name in members)
+        ):
+            raise InputError(
+                f"{path} is no ensemble that this version reads: expected the format {FORMAT}, an "
+                f"aggregation among {', '.join(AGGREGATIONS)} and the members' folders"
+            )
+        found = [read(Path(folder) / name) for name in members]
+        return cls(found, aggregation=document["aggregation"]).eval()
+
 
 def as_one(members: Sequence[Module], *, aggregation: str = "mean") -> Ensemble:
     """Members as one model: a Hugging Face causal model where all of them are, else a module.
@@ -132,10 +183,6 @@ def as_one(members: Sequence[Module], *, aggregation: str = "mean") -> Ensemble:
     if members and all(hasattr(m, "config") and hasattr(m, "generate") for m in members):
         return LanguageEnsemble(members, aggregation=aggregation)
     return Ensemble(members, aggregation=aggregation)
-
-
-DOCUMENT = "ensemble.json"
-FORMAT = "olvido-ensemble/1"
 
 
 class MemberCaches(Cache):
@@ -253,55 +300,6 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
             given["past_key_values"] = cache
         logits: Tensor = member(input_ids=input_ids, **given).logits
         return logits[:, -asked["logits_to_keep"] :] if asked["logits_to_keep"] else logits
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write each member to a folder of its own, and `ensemble.json` beside them.
-
-        Args:
-            save_directory: made where it is missing.
-            kwargs: for each member's `save_pretrained`.
-        """
-        folder = Path(save_directory)
-        names = [f"member-{place:03d}" for place in range(len(self.members))]
-        for name, member in zip(names, self.members, strict=True):
-            member.save_pretrained(folder / name, **kwargs)  # type: ignore[operator]
-        document = {"format": FORMAT, "aggregation": self.aggregation, "members": names}
-        write_document(document, folder / DOCUMENT)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, dtype: str = "float32") -> LanguageEnsemble:
-        """Read an ensemble that `save_pretrained` wrote, in evaluation mode.
-
-        Args:
-            folder: the ensemble's.
-            dtype: see `read_causal`.
-
-        Raises:
-            InputError: the folder holds no ensemble, or one of another format.
-            OSError, ValueError, KeyError, RuntimeError, SafetensorError: a member cannot be read.
-        """
-        path = Path(folder) / DOCUMENT
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"no ensemble can be read from {folder}: {error}. Give a folder made by "
-                "save_pretrained"
-            ) from error
-        members = document.get("members") if isinstance(document, dict) else None
-        if (
-            not isinstance(members, list)
-            or document.get("format") != FORMAT
-            or document.get("aggregation") not in AGGREGATIONS
-            # A name that leads out of the folder is no member of it.
-            or not all(isinstance(name, str) and Path(name).name == name for name in members)
-        ):
-            raise InputError(
-                f"{path} is no ensemble that this version reads: expected the format {FORMAT}, an "
-                f"aggregation among {', '.join(AGGREGATIONS)} and the members' folders"
-            )
-        read = [read_causal(Path(folder) / name, dtype=dtype) for name in members]
-        return cls(read, aggregation=document["aggregation"]).eval()
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

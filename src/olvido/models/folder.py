@@ -47,27 +47,15 @@ def read_causal_whole(
     Those that its architecture is known to leave aside, as buffers of old versions, are not named.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    require_own(Path(where), code=code)
-    disable_progress_bar()
-    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
     try:
-        with _without_report():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                str(where),
-                dtype=dtype,
-                device_map={"": device},
-                output_loading_info=True,
-                use_safetensors=True,
-                trust_remote_code=code,
-                # They are refused below, in other words.
-                ignore_mismatched_sizes=True,
-                **given,
-            )
+        return read_whole(where, AutoModelForCausalLM, code=code, dtype=dtype, device=device)
     except ValueError:
-        config = given.get("config") or AutoConfig.from_pretrained(
-            str(where), trust_remote_code=code
+        odd = is_odd(Path(where))
+        config = (
+            read_config(Path(where))
+            if odd
+            else AutoConfig.from_pretrained(str(where), trust_remote_code=code)
         )
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(
@@ -75,6 +63,32 @@ def read_causal_whole(
                 "(an encoder, or an encoder with a decoder)"
             ) from None
         raise
+
+
+def read_whole(
+    where: str | Path, auto: Any, *, code: bool, dtype: str, device: str
+) -> tuple[Any, tuple[str, ...]]:
+    """A model that a class of transformers reads, and the names of tensors that it does not use.
+
+    Arguments and errors are those of `read_causal`; `auto` is that class.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    require_own(Path(where), code=code)
+    disable_progress_bar()
+    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
+    with _without_report():
+        model, report = auto.from_pretrained(
+            str(where),
+            dtype=dtype,
+            device_map={"": device},
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=code,
+            # They are refused below, in other words.
+            ignore_mismatched_sizes=True,
+            **given,
+        )
     if absent := sorted(report["missing_keys"]):
         # transformers would fill them with random numbers and continue.
         raise ValueError(f"{len(absent)} weights are missing (first: {absent[0]})")
@@ -244,6 +258,11 @@ def _numbers(values: Any) -> Iterator[tuple[str, int]]:
         if type(value) is int:
             yield str(name), value
         yield from _numbers(value)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The values in a folder's `config.json` as they stand there; empty where it has none."""
+    return _read(folder / "config.json")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _made(
                 learner=_learner(training),
                 options=training.recipe.get("options"),
                 seed=next(seeds),
-                chat=training.recipe.get("chat"),
+                task=_noted(training),
                 exclude=gone,
                 watch=watch,
             )
@@ -178,10 +178,12 @@ def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> lis
 
 def _require_same_vocabulary(loaded: LedgerModel, other: LedgerModel) -> None:
     """Raise InputError where losses a token could not be compared."""
-    if other.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+    theirs, own = (one.task.classes or one.tokenizer.get_vocab() for one in (other, loaded))
+    if theirs != own:
         raise InputError(
-            f"model {other.fact.id} has another vocabulary than model {loaded.fact.id}, and "
-            "cannot be compared with it: enter one that was trained with the same tokenizer"
+            f"model {other.fact.id} has another vocabulary or other classes than model "
+            f"{loaded.fact.id}, and cannot be compared with it: enter one that was trained with "
+            "the same tokenizer, or the same classes in their order"
         )
 
 
@@ -240,9 +242,15 @@ def _recipe(training: Model) -> Recipe:
     return Recipe.from_dict({k: v for k, v in training.recipe.items() if k in names})
 
 
+def _noted(training: Model) -> dict[str, Any]:
+    """What the ledger wrote down of a training's task."""
+    beside = {"base", "options", "declared", "unknown_data", *(f.name for f in fields(Recipe))}
+    return {name: value for name, value in training.recipe.items() if name not in beside}
+
+
 def _made_like(training: Model) -> dict[str, Any]:
     """All that decides how a training like this one is done, but its seed and its base."""
-    beside = {name: training.recipe.get(name) for name in ("chat", "options")}
+    beside = {"options": training.recipe.get("options")} | _noted(training)
     return beside | {"learner": _learner(training), **_recipe(training).to_dict()}
 
 

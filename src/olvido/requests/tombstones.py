@@ -5,11 +5,13 @@ Both can be replayed into a ledger that was restored from an earlier backup.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from olvido.artifact_shapes import remove_model
+from olvido.data.arrays.rows import array_in, said_in
 from olvido.errors import InputError, UnknownName
 from olvido.files import read_document, write_document
 from olvido.ledger.facts import Request, RequestKind
@@ -25,6 +27,8 @@ VERSION = 1
 
 TELLING = 12
 """The number of words from which a text counts as one person's own: "Yes, I do." is nobody's."""
+NUMBERS = 64
+"""The same of an array: a few numbers may be those of anybody."""
 
 
 def tombstone(context: RequestContext, request: Request, lineage: Lineage, reason: str) -> None:
@@ -43,15 +47,22 @@ def tombstone(context: RequestContext, request: Request, lineage: Lineage, reaso
     for dataset in lineage.datasets:
         about = gone[dataset.id] = {r.id for r in lineage.records if r.dataset == dataset.id}
         for row in stored_rows(context.settings.data / dataset.file, about):
-            said = _said(row)
+            said = said_in(row)
             barred.add(key.content(*said, about=subjects_of(row, key)))
             if named.in_text(text_of(row)):
                 barred.add(key.content(*said))
-            elif max(measured(words(text or "")) for text in said[1:]) >= TELLING:
+            elif _telling(row, said):
                 long[_folded(said)] = key.content(*said)
         context.store.tombstone(about, reason, dataset=dataset.id)
     barred.update(_of_nobody_else(context, long, gone))
     context.store.suppress(barred)
+
+
+def _telling(row: Mapping[str, Any], said: Sequence[str | None]) -> bool:
+    """Whether a row's content is long enough to be one person's own."""
+    if (array := array_in(row)) is not None:
+        return math.prod(array["shape"]) >= NUMBERS
+    return max(measured(words(text or "")) for text in said[1:]) >= TELLING
 
 
 def _of_nobody_else(
@@ -72,12 +83,8 @@ def _of_nobody_else(
         tombstoned.update(gone.get(dataset.id, ()))
         for row in stored_rows(context.settings.data / dataset.file):
             if row["id"] not in tombstoned:
-                found.pop(_folded(_said(row)), None)
+                found.pop(_folded(said_in(row)), None)
     return set(found.values())
-
-
-def _said(row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
-    return row.get("prompt"), row.get("completion"), row.get("text")
 
 
 def _folded(said: Collection[str | None]) -> tuple[str | None, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from datetime import date
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
+from olvido.errors import InputError
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.serving import in_brief
 from olvido.requests import handlers
@@ -69,6 +72,30 @@ class NewRequest(RequestBody):
     model: Text | None = None
     law: Text | None = None
     nothing_found: bool = False
+
+
+class ModelInput(RequestBody):
+    """One input of a classifier: a text, an array (nested lists, or its `dtype`, `shape` and `data`
+    in base64), or a picture's file in base64."""
+
+    text: Annotated[str, Field(min_length=1, max_length=100_000)] | None = None
+    input: list[Any] | dict[str, Any] | None = None
+    picture: Annotated[str, Field(min_length=1)] | None = None
+
+    @property
+    def value(self) -> Any:
+        """What is given. Raises InputError for none or several, or what is no base64."""
+        given = {n: v for n, v in self if v is not None}
+        if len(given) != 1:
+            raise InputError(
+                f"expected one of text, input and picture, got {', '.join(given) or 'none'}"
+            )
+        if self.picture is None:
+            return next(iter(given.values()))
+        try:
+            return base64.b64decode(self.picture, validate=True)
+        except binascii.Error as error:
+            raise InputError(f"the picture is no base64 ({error})") from None
 
 
 class SearchText(RequestBody):
@@ -290,6 +317,15 @@ def model(caller: Lineage, ref: str) -> dict[str, Any]:
     """One model by alias, id, the beginning of its id, or digest, with its descendants."""
     store = caller.tenant.store
     return lineage.model(store, ref, lineage.named(store))
+
+
+@router.post("/models/{ref}/answer", tags=["models"])
+async def answer(caller: Work, ref: str, sent: ModelInput) -> dict[str, Any]:
+    """A classifier's answer to one input: the class, and the probability of each.
+
+    The model is loaded for the call, and its weights are checked against the ledger.
+    """
+    return await run_in_threadpool(lineage.answer, caller.tenant, ref, sent.value)
 
 
 @router.get("/datasets", tags=["data"])

@@ -15,6 +15,8 @@ from olvido.ledger.serving import SERVING, in_brief
 from olvido.ledger.store import Store
 from olvido.ledger.store.concerning import Touch
 from olvido.reporting.words import several, shortened
+from olvido.requests.handlers import RequestContext
+from olvido.requests.rights.output_filter import OutputFilter, classified
 
 MOST = 8
 """The number of boxes above the asked one, and of those below; the nearest are drawn."""
@@ -312,3 +314,17 @@ def lineage(store: Store, asked: str, known: Mapping[str, Model]) -> Drawing:
         # A model made by forgetting learned nothing itself.
         edges += [(use.dataset, identifier) for use in own if made.method is None]
     return draw(nodes, edges, asked)
+
+
+def answer(context: RequestContext, ref: str, given: Any) -> dict[str, Any]:
+    """A classifier's answer to one input; the model is loaded for it.
+
+    Raises:
+        UnknownName: no such model.
+        InputError: it is no classifier, or takes other inputs.
+        StateError, DigestMismatch: its files are gone, or are not those that were entered.
+    """
+    from olvido.workspace import Workspace
+
+    with Workspace(context.settings) as workspace:
+        return classified(workspace.load(ref), OutputFilter(workspace.store), given)

@@ -13,11 +13,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn import Module
 
+from olvido.data.arrays.values import array_content, read_array, read_label
 from olvido.data.conversations import MESSAGES, Turn, turns_of
 from olvido.data.frames import rows_of
 from olvido.errors import InputError, ParameterName
 from olvido.registry import Registry
-from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
 Said = tuple[str, str, tuple[Turn, ...], bool]
@@ -244,6 +244,8 @@ class Task(Protocol):
         summary: a description of its records, in a line.
         language: whether records are texts, in batches of tokens (`input_ids`).
         classes: the names of the classes that an answer is one of; none where answers are texts.
+        noted: what a model's recipe keeps of the task, as plain values, so that `made` makes the
+            same task again.
     """
 
     name: ClassVar[str]
@@ -252,6 +254,18 @@ class Task(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def noted(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def made(cls, tokenizer: Any | None, noted: Row, records: Sequence[Example] = ()) -> Self:
+        """Make the task of a model: from what is noted of it, and the rest from the records.
+
+        Raises:
+            InputError: more is needed; the message names it.
+        """
+        ...
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
@@ -353,21 +367,38 @@ class Task(Protocol):
 TASKS: Registry[Task] = Registry(
     "task",
     (
-        "collate",
-        "content",
-        "fingerprint",
-        "width",
-        "widths",
-        "batches",
-        "losses",
-        "log_probs",
-        "language",
+        *("collate", "content", "fingerprint", "width", "widths", "batches", "losses"),
+        *("log_probs", "language", "made", "noted"),
     ),
     home=__package__,
     group="olvido.tasks",
     made=False,
 )
 """Tasks by name."""
+
+
+def alike(one: Example, other: Example) -> bool:
+    """Whether two records teach the same: the same words, or the same class of the same array."""
+    this, that = (example.fields.get("input") for example in (one, other))
+    if isinstance(this, np.ndarray) and isinstance(that, np.ndarray):
+        return one.completion == other.completion and np.array_equal(this, that)
+    return _shape(one) == _shape(other) and one.said == other.said
+
+
+def require_for(task: str, records: Sequence[Example]) -> None:
+    """Refuse a model whose task is about arrays where records are texts, and the other way round.
+
+    Args:
+        task: the name of the task that the model is for.
+        records: the first of them tells.
+
+    Raises:
+        InputError: what both are for.
+    """
+    arrays = bool(records) and _shape(records[0]) is not None
+    if arrays != (task == "labels"):
+        hold = "arrays: give one for them, such as mlp or convnet" if arrays else "texts"
+        raise InputError(f"the model is for the task {task}, and these records are {hold}")
 
 
 def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task:

@@ -60,7 +60,7 @@ def exchange(
         None where fewer than `FEWEST` records have a question and somebody to exchange with.
     """
     draw = np.random.default_rng(seed)
-    asked = [record for record in records if record.prompt]
+    asked = [record for record in records if record.prompt or "input" in record.fields]
     chosen = [asked[i] for i in sorted(draw.permutation(len(asked))[:MOST])]
     topics: dict[object, list[Example]] = {}
     for record in chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -15,9 +15,12 @@ from torch.nn import Module
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from olvido.data.arrays.pictures import as_pixels
+from olvido.data.arrays.values import array_content, read_array
 from olvido.errors import InputError, ParameterName
-from olvido.tasks.arrays import array_content
+from olvido.models.classifiers.networks import Scorer
 from olvido.tasks.base import Example
+from olvido.tasks.blocks import evaluating
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
     finally:
         for layer in found:
             layer.train()
+
+
+def _inner(model: Module) -> Module:
+    return model.inner if isinstance(model, Scorer) else model
 
 
 def _asked(model: Module, batch: LabelBatch) -> Any:
@@ -138,6 +145,27 @@ class Labels:
             ")",
         )
 
+    @classmethod
+    def made(
+        cls, tokenizer: Any | None, noted: Mapping[str, Any], records: Sequence[Example] = ()
+    ) -> Self:
+        """Labels with the noted classes and shape; else those of the records. See `Task.made`.
+
+        Raises:
+            InputError: neither names two classes.
+        """
+        named = noted.get("classes") or sorted({record.completion for record in records})
+        task = cls(list(named), shape=noted.get("shape"))
+        for record in records:
+            task.read(record)
+        return task
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """Its name, the classes in their order, and the shape of an input."""
+        shape = None if self.shape is None else list(self.shape)
+        return {"task": self.name, "classes": list(self.classes), "shape": shape}
+
     def read(self, example: Example) -> tuple[NDArray[Any], int]:
         """The array of a record, unchanged, and the index of its class.
 
@@ -150,14 +178,19 @@ class Labels:
                 f"record {example.id!r} holds no array: give rows with 'input' and 'label', read "
                 "by examples()"
             )
+        place = self.place(example)
+        self._require_alike(f"record {example.id!r}", array)
+        return array, place
+
+    def place(self, example: Example) -> int:
+        """The index of a record's class. Raises InputError where it is none of the classes."""
         if example.completion not in self._places:
             known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
             raise InputError(
                 f"record {example.id!r} is labelled {example.completion!r}, which is none of the "
                 f"{len(self.classes)} classes ({known})"
             )
-        self._require_alike(f"record {example.id!r}", array)
-        return array, self._places[example.completion]
+        return self._places[example.completion]
 
     def _require_alike(self, what: str, array: NDArray[Any]) -> None:
         if self.shape is None:
@@ -271,7 +304,7 @@ class Labels:
 
     def layers(self, model: Module) -> list[Module]:
         """The module's named children, in order."""
-        return [child for _, child in model.named_children()]
+        return [child for _, child in _inner(model).named_children()]
 
     def answer_hidden(self, model: Module, batch: LabelBatch, layer: int) -> tuple[Tensor, Tensor]:
         """A child's output, flattened: [B, D], row of each [B]."""
@@ -284,7 +317,7 @@ class Labels:
         Raises:
             InputError: there is no such child, or it does not return one tensor in one pass.
         """
-        children = list(model.named_children())
+        children = list(_inner(model).named_children())
         if not 0 <= layer < len(children):
             raise InputError(
                 f"layer {layer} was asked for, the module has {len(children)} named children"
@@ -314,3 +347,26 @@ class Labels:
             places = self.logits(model, batch.to(device)).argmax(-1).tolist()
             names += [self.classes[place] for place in places]
         return names
+
+    def asked(self, given: Any) -> Example:
+        """A record for an input whose class is asked for.
+
+        Args:
+            given: an array as `examples` takes one, or the bytes of a picture.
+
+        Raises:
+            InputError: it is none, or has another shape or kind than the model's inputs.
+        """
+        array = read_array(as_pixels(given))
+        self._require_alike("the input", array)
+        return Example("asked", "", self.classes[0], {"input": array})
+
+    @torch.no_grad()
+    def probabilities(self, model: Module, asked: Example) -> dict[str, float]:
+        """The probability of each class for one input, by name, the likeliest first."""
+        device = next(model.parameters()).device
+        with evaluating(model):
+            scores = self.logits(model, self.collate([asked]).to(device))[0]
+        chances = torch.softmax(scores.float(), dim=-1).tolist()
+        pairs = zip(self.classes, chances, strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -102,6 +102,20 @@ class Language:
             raise InputError("the task language needs the model's ", ParameterName("tokenizer"))
         return cls(tokenizer)
 
+    @classmethod
+    def made(
+        cls, tokenizer: Any | None, noted: Mapping[str, Any], records: Sequence[Example] = ()
+    ) -> Self:
+        """Language with this tokenizer and the noted choice of its template; see `Task.made`."""
+        if tokenizer is None:
+            return cls.of(tokenizer)
+        return cls(tokenizer, chat=noted.get("chat"))
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """Whether the tokenizer's chat template is used."""
+        return {"chat": self.chat}
+
     def __getstate__(self) -> dict[str, Any]:
         """Drop what is known about models when sent to another process."""
         return {**vars(self), "_head_alone": None, "_goes_on": None}

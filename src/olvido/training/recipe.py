@@ -203,8 +203,11 @@ def _require_known(kind: str, names: Iterable[str], cls: type[Recipe] | type[Lor
 RECIPES = {
     "tiny": Recipe(epochs=8, batch_size=48, lr=2e-3, weight_decay=0.1),
     "smollm2": Recipe(epochs=6, batch_size=8, lr=2e-4),
+    "mlp": Recipe(epochs=30, batch_size=16, lr=4e-3, weight_decay=0.0),
+    "convnet": Recipe(epochs=15, batch_size=16, lr=4e-3, weight_decay=0.0),
 }
-"""Recipes with which a named model memorises its training data; `tiny` starts untrained."""
+"""Recipes with which a named model memorises its training data; all but `smollm2` start
+untrained."""
 
 
 def attach(model: Any, lora: Lora, *, seed: int) -> Any:

@@ -27,7 +27,18 @@ from olvido.requests.scope import lineage_of
 
 pytestmark = pytest.mark.slow
 
-OTHERS = {"log", "backups", "recipients", "near", "names", "foreign", "hardlink", "link", "unread"}
+OTHERS = {
+    "log",
+    "backups",
+    "recipients",
+    "near",
+    "names",
+    "arrays",
+    "foreign",
+    "hardlink",
+    "link",
+    "unread",
+}
 """Kinds that no module writes: of the ledger, of what others wrote, or of what nobody knows."""
 UNTRIED = {("weights", "olvido.models.smollm2")}
 """Writers that need a package from elsewhere."""

@@ -11,9 +11,9 @@ from functools import cache
 
 import numpy as np
 
+from olvido.data.arrays.values import array_content
 from olvido.errors import InputError
 from olvido.tasks import Example
-from olvido.tasks.arrays import array_content
 from olvido.tasks.base import text_content
 
 Records = tuple[Example, ...]

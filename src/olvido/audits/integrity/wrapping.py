@@ -18,6 +18,7 @@ from torch.nn import Module
 
 from olvido.audits.integrity.weights import merged
 from olvido.errors import InputError
+from olvido.models.classifiers.pretrained import Pretrained
 from olvido.models.ensemble import Ensemble
 from olvido.models.merging import CAPTURE, picklable
 from olvido.models.routed import Routed
@@ -51,7 +52,7 @@ def between(model: Module) -> tuple[str, ...]:
     found = [*_hooks(model), *_replaced(model), *_generation(model)]
     inner = None if isinstance(model, Ensemble | Routed) else hugging_face(model)
     if inner is not None:
-        found += _foreign(model, inner)
+        found += _foreign(model.inner if type(model) is Pretrained else model, inner)
     return tuple(dict.fromkeys(found))
 
 
@@ -72,7 +73,9 @@ def bare(model: Module) -> Module:
     if isinstance(model, Ensemble | Routed):
         return model
     inner = hugging_face(model)
-    return _unhooked(model) if inner is None else _rebuilt(inner)
+    if inner is None:
+        return _unhooked(model)
+    return model.over(_rebuilt(inner)) if type(model) is Pretrained else _rebuilt(inner)
 
 
 def hugging_face(model: Module) -> Any | None:

@@ -31,9 +31,13 @@ def learn(
     terminal: Terminal,
     datasets: Annotated[list[str], typer.Argument(help="Datasets of the workspace, or 'tofu'.")],
     model: Annotated[
-        str,
-        typer.Option("--model", help="tiny, smollm2, a folder, a hub id, or a learned model."),
-    ] = "tiny",
+        str | None,
+        typer.Option(
+            "--model",
+            help="tiny, smollm2, a folder, a hub id, or a learned model; for arrays mlp, convnet, "
+            "or package.module:function. Default: tiny; mlp for vectors, convnet for pictures.",
+        ),
+    ] = None,
     learner: Annotated[
         str, typer.Option("--learner", help="How to train; see 'olvido learners'.")
     ] = "monolith",
@@ -69,24 +73,25 @@ def learn(
     options = learner_options(learner, option or [])
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
-    recipe = recipe_of(
-        model,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        lora_rank=lora_rank,
-        dtype=dtype,
-        weights=terminal.settings().dtype,
-        micro_batch=micro_batch,
-    )
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         names = from_main(lambda: [_named(workspace, name, authors) for name in datasets])
+        model = model or workspace.usual(names)
+        recipe = recipe_of(
+            model,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            lora_rank=lora_rank,
+            dtype=dtype,
+            weights=workspace.settings.dtype,
+            micro_batch=micro_batch,
+        )
         made = workspace.learn(
             names,
             model=_found_from_anywhere(model),
             recipe=recipe,
             seed=seed,
-            chat=chat,
+            task=None if chat is None else {"chat": chat},
             learner=learner,
             options=options,
             watch=stage(f"Training {model} on {', '.join(names)}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -131,24 +132,65 @@ def _registered(
 def ask(
     terminal: Terminal,
     ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str | None, typer.Argument(help="What to ask.")] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="What a classifier shall classify: a picture, a .npy array or a .json list.",
+        ),
+    ] = None,
 ) -> None:
-    """Ask a model; answers about people whose answers are suppressed are withheld."""
+    """Ask a model; answers about people whose answers are suppressed are withheld.
+
+    A classifier answers with its class and the probability of each; those of arrays are never
+    withheld, since nobody is recognised in one.
+    """
     from olvido.audits.scoring import ScoredModel
     from olvido.errors import InputError
-    from olvido.requests.rights.output_filter import OutputFilter
+    from olvido.requests.rights.output_filter import OutputFilter, classified
     from olvido.tasks import Example
     from olvido.workspace import Workspace
 
-    if not question.strip():
-        raise InputError("nothing was asked: give a question")
+    if (question is None or not question.strip()) and given is None:
+        raise InputError("nothing was asked: give a question, or an input (--input)")
+    if question is not None and given is not None:
+        raise InputError("a question and an input were given: give one of them")
+    value = question if given is None else _read_input(given)
     with Workspace(terminal.settings()) as workspace:
         loaded, output_filter = workspace.load(ref), OutputFilter(workspace.store)
-        asked = Example("question", question, "")
-        (said,) = ScoredModel(loaded.trained.model, loaded.task).answers([asked])
-        answer = output_filter.pass_on(question, said)
-    document = {"model": loaded.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
-    terminal.emit(document, answer.text)
+        if loaded.task.classes:
+            document = classified(loaded, output_filter, value)
+        elif question is None:
+            raise InputError(f"model {loaded.fact.id} answers in words: give it a question")
+        else:
+            asked = Example("question", question, "")
+            (said,) = ScoredModel(loaded.trained.model, loaded.task).answers([asked])
+            answer = output_filter.pass_on(question, said)
+            document = {"model": loaded.fact.id, "answer": answer.text}
+            document |= {"guarantee": answer.guarantee}
+    shown = [f"{name}: {chance:.3f}" for name, chance in document.get("probabilities", {}).items()]
+    terminal.emit(document, "\n".join([document["answer"], *shown[:5]]))
+
+
+def _read_input(path: Path) -> Any:
+    """The input in a file: an array, or a picture's bytes. Raises InputError for anything else."""
+    import numpy as np
+
+    from olvido.errors import InputError
+
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as an input ({error}): give a picture, a .npy array or a .json "
+            "list"
+        ) from error
 
 
 @commands.command()

@@ -113,7 +113,7 @@ class Descent(Options):
         super().__post_init__()
         self.regularisers = regularisers(self.regulariser)
         if not any(part.needs_retain for part in self.regularisers):
-            self.needs = frozenset()
+            self.needs = self.needs - {Need.RETAIN}
         require_count("retain_batch", self.retain_batch)
         if not self.retain_weight >= 0:
             raise InputError(f"retain_weight must be 0 or more, got {self.retain_weight}")

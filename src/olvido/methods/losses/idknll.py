@@ -10,7 +10,8 @@ from torch.nn import Module
 
 from olvido.methods.gradient.answers import FORWARD, Answers
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.losses.preference import refused, refused_epoch_tokens, require_text
+from olvido.methods.guarantee import Need
+from olvido.methods.losses.preference import refused, refused_epoch_tokens
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
 
@@ -23,6 +24,7 @@ class IdkNLL(Descent):
     """
 
     name: ClassVar = "idknll"
+    needs = frozenset({Need.RETAIN, Need.LANGUAGE})
     summary: ClassVar = "fine-tune on refusals: hides and does not forget, a negative control"
     loss: ClassVar = "-log q of a refusal q"
     source: ClassVar = "Maini et al. 2024, arXiv 2401.06121"
@@ -31,9 +33,6 @@ class IdkNLL(Descent):
     paired: ClassVar = True
     indirect: ClassVar = True
     reference_cost: ClassVar = FORWARD
-
-    def check(self, split: Split, task: Task) -> None:
-        require_text(type(self).__name__, task)
 
     def alternative_targets(
         self, original: Module, split: Split, task: Task, seed: int

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from olvido.errors import InputError
 from olvido.methods.gradient.answers import FORWARD, Answers
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.types import Split
-from olvido.tasks import Example, Language, Task
+from olvido.methods.guarantee import Need
+from olvido.tasks import Example, Task
 
 
 class Preference(Descent):
@@ -28,6 +28,7 @@ class Preference(Descent):
         beta: inverse temperature.
     """
 
+    needs = frozenset({Need.RETAIN, Need.LANGUAGE})
     paired: ClassVar = True
     reference_cost: ClassVar = FORWARD
 
@@ -38,19 +39,10 @@ class Preference(Descent):
             raise InputError(f"beta must be above 0, got {self.beta}")
         super().__post_init__()
 
-    def check(self, split: Split, task: Task) -> None:
-        require_text(type(self).__name__, task)
-
     def forget_losses(self, now: Answers) -> Tensor:
         other = now.alternative.sum(now.alternative.log_p) - now.alternative_original_log_p
         own = now.log_p - now.original_log_p
         return -2 / self.beta * F.logsigmoid(self.beta * (other - own))
-
-
-def require_text(name: str, task: Task) -> None:
-    """Raise InputError where records hold no text."""
-    if not isinstance(task, Language):
-        raise InputError(f"{name} needs records of text: for classes, take random_label")
 
 
 def answered(record: Example, completion: str) -> Example:

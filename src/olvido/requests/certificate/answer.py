@@ -36,7 +36,7 @@ OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
 """What became of an artefact; the last means that this is still open."""
 
-UNSEEN = ("unread", "link", "hardlink", "names", REST)
+UNSEEN = ("unread", "link", "hardlink", "names", "arrays", REST)
 """Kinds of artefacts with unknown content: the team declares their exit."""
 
 

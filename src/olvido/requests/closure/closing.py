@@ -17,7 +17,7 @@ from olvido.files import digest_at
 from olvido.ledger.facts import ClosureItem, Ending, Exit, Request, RequestStatus, now
 from olvido.requests.certificate.limits import LONGEST, sayable
 from olvido.requests.closure.erasing import erase
-from olvido.requests.closure.inventory import OUTSIDE, UNSEARCHED, inventory
+from olvido.requests.closure.inventory import ARRAYS, OUTSIDE, UNSEARCHED, inventory
 from olvido.requests.closure.places import Artefact, item_at, lies, looked_into, place_of
 from olvido.requests.closure.sought import ids_of, keep_prints, prints_of
 from olvido.requests.handlers import RequestContext, deciding, demand_forgetting
@@ -143,7 +143,7 @@ def _again(
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
         late = date.fromisoformat(said.detail) <= today(context.settings)
         return late and (there or _lies(context, artefact, search))
-    if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNSEARCHED):
+    if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNSEARCHED, ARRAYS):
         return False
     # While a folder is missing, the team's declaration about it stands.
     place = place_of(context, artefact.item)

@@ -47,8 +47,8 @@ from olvido.requests.scope import models_to_delete, unsearched, unsearched_note
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked about for every request."""
 
-UNSEARCHED = "names"
-"""The kind of the item for names that texts cannot be searched for."""
+UNSEARCHED, ARRAYS = "names", "arrays"
+"""The kinds of the items for names that texts cannot be searched for, and for arrays."""
 
 _AWAY = (
     "a folder that is missing: bring back its disk, make an empty folder where there never was "
@@ -103,6 +103,8 @@ class _Search:
                 yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
         if not self.sought.corrects and (said := unsearched_note(unsearched(self.request))):
             yield Artefact(UNSEARCHED, said)
+        if count := self.sought.arrays:
+            yield Artefact(ARRAYS, f"{count} records are arrays: {KINDS[ARRAYS].says}")
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
             yield Artefact(item, KINDS[item].says)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifact_shapes import CHECKPOINT, owned
+from olvido.data.arrays.rows import array_in
 from olvido.data.conversations import MESSAGES, exchanges_of
 from olvido.data.inverted import index_path, near_copies
 from olvido.data.near_copies import Copy
@@ -185,6 +186,15 @@ class Sought:
             dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
             for dataset, ids in self.ids.items()
         }
+
+    @cached_property
+    def arrays(self) -> int:
+        """How many of the records are arrays, which other files are not searched for."""
+        data, store, count = self.context.settings.data, self.context.store, 0
+        for dataset, ids in self.ids.items():
+            first = next(stored_rows(data / store.dataset(dataset).file), {})
+            count += len(ids) if array_in(first) is not None else 0
+        return count
 
     @cached_property
     def near(self) -> dict[str, tuple[Copy, ...]]:

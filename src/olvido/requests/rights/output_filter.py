@@ -9,6 +9,7 @@ guarantee is `suppressed`; it ends by itself when a model that has forgotten is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Guarantee, Request
@@ -17,6 +18,9 @@ from olvido.ledger.store import Store
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting
 from olvido.requests.scope import names_of
+
+if TYPE_CHECKING:
+    from olvido.workspace import LedgerModel
 
 WITHHELD = "(withheld: somebody asked to be forgotten)"
 
@@ -83,3 +87,28 @@ class OutputFilter:
         if self._named.in_text(question) or self._named.in_text(answer):
             return FilteredAnswer(WITHHELD, Guarantee.SUPPRESSED)
         return FilteredAnswer(answer, None)
+
+
+def classified(loaded: LedgerModel, output_filter: OutputFilter, given: Any) -> dict[str, Any]:
+    """A classifier's answer: its class, the probability of each, and the guarantee if withheld.
+
+    Answers about arrays are never withheld: nobody is recognised in one.
+
+    Args:
+        loaded: the model.
+        output_filter: withholds answers about people.
+        given: a text, an array as `examples` takes one, or the bytes of a picture.
+
+    Raises:
+        InputError: the model is no classifier, or takes other inputs.
+    """
+    from olvido.tasks import Labels
+
+    task = loaded.task
+    if not isinstance(task, Labels):
+        raise InputError(f"model {loaded.fact.id} answers in words, not with a class: ask it so")
+    chances = task.probabilities(loaded.trained.model, task.asked(given))
+    question = given if isinstance(given, str) else ""
+    answer = output_filter.pass_on(question, next(iter(chances)))
+    document = {"model": loaded.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
+    return document if answer.guarantee else document | {"probabilities": chances}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,7 @@ def read_array(value: Any) -> NDArray[Any]:
 
     Args:
         value: numbers or truth values of any shape; a Pillow image becomes uint8 with its channels
-            first, [channels, height, width].
+            first, [channels, height, width]; or what `stored` gives of an array.
 
     Raises:
         InputError: not an array of numbers, empty, or with a number that is not finite in float32.
@@ -26,6 +30,8 @@ def read_array(value: Any) -> NDArray[Any]:
     >>> read_array([[0, 1], [2, 3]]).shape
     (2, 2)
     """
+    if isinstance(value, Mapping):
+        value = _unstored(value)
     if hasattr(value, "detach"):
         value = _from_tensor(value)
     if np.ma.is_masked(value):
@@ -46,11 +52,54 @@ def read_array(value: Any) -> NDArray[Any]:
         )
     if array.size == 0:
         raise InputError(f"'input' is empty (shape {array.shape})")
-    if array.dtype.kind == "f" and not bool((np.abs(array) <= LARGEST).all()):
+    if array.dtype.kind == "f" and not bool((np.abs(array, dtype=np.float64) <= LARGEST).all()):
         raise InputError("'input' holds nan, inf or a number beyond float32: fill or drop it first")
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     array.setflags(write=False)
     return array
+
+
+_STORED = frozenset({"data", "dtype", "shape"})
+
+
+def stored(array: NDArray[Any]) -> dict[str, Any]:
+    """An array as plain values, which `read_array` reads again: type, shape, and base64 of it.
+
+    Numbers of 64 bits with a fraction are kept in 32 where none of them changes by it.
+
+    >>> stored(np.array([0.5, 1.0]))
+    {'data': 'AAAAPwAAgD8=', 'dtype': '<f4', 'shape': [2]}
+    """
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        short = array.astype("<f4")
+        array = short if np.array_equal(short, array) else array.astype("<f8")
+    text = base64.b64encode(array.tobytes()).decode()
+    return {"data": text, "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _unstored(value: Mapping[str, Any]) -> NDArray[Any]:
+    data, dtype, shape = (value.get(name) for name in ("data", "dtype", "shape"))
+    if (
+        value.keys() != _STORED
+        or not isinstance(data, str)
+        or not isinstance(dtype, str)
+        or not isinstance(shape, list)
+    ):
+        raise InputError(
+            "'input' must hold numbers, or an object with 'dtype', 'shape' and 'data' (base64), "
+            f"got an object with {sorted(map(str, value))}"
+        )
+    try:
+        kind, raw = np.dtype(dtype), base64.b64decode(data, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise InputError(f"'input' has a type or data that cannot be read ({error})") from None
+    whole = all(type(size) is int and size >= 0 for size in shape)
+    if kind.kind not in "buif" or not whole or math.prod(shape) * kind.itemsize != len(raw):
+        raise InputError(
+            f"'input' has {len(raw)} bytes of data, which are no array of type {kind.str} and "
+            f"shape {shape}"
+        )
+    return np.frombuffer(raw, kind).reshape(shape)
 
 
 def _from_tensor(tensor: Any) -> Any:

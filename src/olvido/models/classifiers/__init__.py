@@ -1,0 +1,1 @@
+"""Models that score classes: networks made by a factory, and classifiers of transformers."""
