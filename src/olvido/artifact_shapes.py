@@ -73,7 +73,7 @@ _SHARD = r"(-\d{5}-of-\d{5})?"
 _OWNED = re.compile(
     rf"{_PART}((model|pytorch_model|adapter_model){_SHARD}\.(safetensors|bin)(\.index\.json)?"
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
-    r"|(adapter_config|config|generation_config|special_tokens_map|added_tokens)\.json"
+    r"|(adapter_config|adapter_base|config|generation_config|special_tokens_map|added_tokens)\.json"
     r"|(tokenizer|tokenizer_config|vocab|ensemble|routed|router|olvido|outcome)\.json"
     r"|tokenizer\.model|spiece\.model|sentencepiece\.bpe\.model|vocab\.txt"
     r"|merges\.txt|chat_template\.(jinja|json)|router\.safetensors|README\.md)"

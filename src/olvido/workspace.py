@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from olvido.artifact_shapes import owned, remove_model
-from olvido.entering import Entered, Entry
+from olvido.entering import Entered, Entry, Observation
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
     LEARNERS,
@@ -31,6 +31,7 @@ from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
+from olvido.models.merging import merged
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
@@ -135,8 +136,8 @@ class Workspace:
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
-        base, parents = self._base(model, seed)
-        self._refuse_holding(parents)
+        base, parents = self.begin(model, seed)
+        self.refuse_holding(parents)
         task = Language(base.tokenizer, chat=chat)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
@@ -190,6 +191,7 @@ class Workspace:
         unknown_data: bool = False,
         exclude: Collection[str] = (),
         chat: bool | None = None,
+        observed: Observation | None = None,
     ) -> Entered:
         """Enter a model that was trained elsewhere: what it learned is declared, not witnessed.
 
@@ -203,6 +205,7 @@ class Workspace:
             unknown_data: it learned more than these datasets.
             exclude: ids of their records that it did not learn.
             chat: see `Language`.
+            observed: what `OlvidoCallback` saw of its training, which is witnessed.
 
         Raises:
             UnknownName: no such dataset, model, or record to leave out.
@@ -217,29 +220,35 @@ class Workspace:
                 ParameterName("learned"),
                 ")",
             )
+
+        def begin(name: str) -> tuple[Loaded, tuple[str, ...]]:
+            there = str(Path(name).resolve()) if Path(name).is_dir() else name
+            return self.begin(there, self.settings.seed)
+
         used = [self.store.dataset(name) for name in dict.fromkeys(learned)]
         left_out = named(self.store, used, exclude)
         refuse_tombstoned(self.store, used, left_out)
         entry = Entry.read(
             folder,
-            load=lambda name: self._loaded(name, seed=0),
+            load=lambda name: self._loaded(name, seed=0, base=lambda own: begin(base or own)[0]),
             trusted=self.settings.trusted,
             own=self.settings.models,
             recipe=recipe,
+            observed=observed,
         )
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
         begun: Loaded | None = None
         parents: tuple[str, ...] = ()
-        if base is not None:
-            there = str(Path(base).resolve()) if Path(base).is_dir() else base
-            begun, parents = self._base(there, self.settings.seed)
-            self._refuse_holding(parents)
+        if (begins := base or entry.on) is not None:
+            begun, parents = begin(begins)
+            self.refuse_holding(parents)
         entry = entry.declaring(
             [dataset.name for dataset in used],
             records,
             base=begun,
+            named=base is not None,
             chat=chat,
             unknown_data=unknown_data,
             left_out=sum(map(len, left_out.values())),
@@ -273,7 +282,8 @@ class Workspace:
             if (function := function_digest(folder)) != str(fact.function):
                 what = f"configuration, tokenizer or olvido.json of model {fact.id} in {folder}"
                 raise DigestMismatch(what, str(fact.function), function)
-            loaded = self._loaded(str(folder), seed=0)
+            seed = self.training(fact).seed
+            loaded = self._loaded(str(folder), seed=0, base=lambda on: self.begin(on, seed)[0])
         except InputError as error:
             raise StateError(
                 f"model {fact.id} cannot be read any more: restore {folder} from a copy you trust, "
@@ -282,7 +292,7 @@ class Workspace:
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
         task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
-        trace = read_trace(folder, lambda base, drawn: self._base(base, drawn)[0].model)
+        trace = read_trace(folder, lambda base, drawn: self.begin(base, drawn)[0].model)
         trained = Trained(loaded.model, loaded.digest, trace)
         return LedgerModel(fact, trained, task, loaded.tokenizer)
 
@@ -374,7 +384,7 @@ class Workspace:
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
-    def _refuse_holding(self, models: Sequence[str]) -> None:
+    def refuse_holding(self, models: Sequence[str]) -> None:
         """Refuse models that hold records to be forgotten: descendants would hold them too."""
         for state in self.store.lineage_of_tombstoned().models:
             if state.model.id in models and state.contained:
@@ -383,13 +393,20 @@ class Workspace:
                     "forgotten: begin with a model that forgot them"
                 )
 
-    def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
+    def begin(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
+        """The model that a training begins with, adapters merged, and its id where it is of this
+        ledger."""
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
+        if Path(name).resolve().parent == self.settings.models.resolve():
+            name = Path(name).name
         if name in known:
             loaded = self.load(name)
-            return Loaded(loaded.trained.model, loaded.tokenizer, loaded.fact.id), (loaded.fact.id,)
+            model = merged(loaded.trained.model)
+            return Loaded(model, loaded.tokenizer, loaded.fact.id), (loaded.fact.id,)
         return self._loaded(name, seed=seed), ()
 
-    def _loaded(self, name: str, *, seed: int) -> Loaded:
+    def _loaded(
+        self, name: str, *, seed: int, base: Callable[[str], Loaded] | None = None
+    ) -> Loaded:
         s = self.settings
-        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
+        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted, base=base)

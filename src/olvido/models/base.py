@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from olvido.errors import InputError, StateError, UnknownName
+from olvido.errors import DigestMismatch, InputError, ParameterName, StateError, UnknownName
 from olvido.files import new_folder
+from olvido.models.adapter import (
+    base_of,
+    is_adapter,
+    is_on_base,
+    on_base,
+    read_adapter,
+    save_on_base,
+)
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
-from olvido.models.folder import is_odd, read_causal_whole, read_config, require_own
+from olvido.models.folder import TOKENIZERS, is_odd, read_causal_whole, read_config, require_own
 from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -65,10 +74,12 @@ def load(
     device: str = "cpu",
     cache: Path | None = None,
     trusted: Collection[str] = (),
+    base: Callable[[str], Loaded] | None = None,
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
-    A folder with an ensemble, or a model of modules, gives one model that answers for all.
+    A folder with an ensemble, or a model of modules, gives one model that answers for all; one with
+    a LoRA adapter gives a `peft.PeftModel` on its base, of which only the adapter is trainable.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
@@ -78,11 +89,13 @@ def load(
         device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: folder of downloaded models.
         trusted: folders or hub ids whose own code may run; no other's does.
+        base: loads an adapter's base by the name that the adapter has for it; None: as this does.
 
     Raises:
         UnknownName: no such short name or folder.
-        InputError: the folder holds no causal language model, the hub cannot be reached, or this
-            machine has no such device.
+        InputError: the folder holds no causal language model, the hub cannot be reached, this
+            machine has no such device, or an adapter's base is not there or not its base.
+        DigestMismatch: an adapter's base has other weights than when the adapter was written.
 
     >>> load("tiny", seed=3).digest == load("tiny", seed=3).digest
     True
@@ -101,7 +114,12 @@ def load(
                 f"{Path(text).name!r}"
             )
         code = text in trusted or Path(text).name in trusted
-        loaded = _pretrained(text, text, code=code, dtype=dtype, device=device)
+        if is_adapter(Path(text)):
+            usual = partial(load, seed=seed, dtype=dtype, device=device, cache=cache,
+                            trusted=trusted)  # fmt: skip
+            loaded = _adapted(Path(text), base or usual, code=code)
+        else:
+            loaded = _pretrained(text, text, code=code, dtype=dtype, device=device)
     else:
         raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
     model = loaded.model.to(device)
@@ -114,6 +132,35 @@ def load(
         for parameter in model.parameters():
             parameter.data = parameter.data.to(_type(dtype))
     return Loaded(model, loaded.tokenizer, loaded.name, loaded.unused)
+
+
+def _adapted(folder: Path, base: Callable[[str], Loaded], *, code: bool) -> Loaded:
+    """A base with the adapter in a folder on it; the tokenizer of the folder, or else the base's.
+
+    Raises:
+        InputError, DigestMismatch: see `load`.
+    """
+    require_own(folder, code=code)
+    adapter, (name, digest) = read_adapter(folder), base_of(folder)
+    if not name:
+        raise InputError(
+            f"{folder} is an adapter, and does not say what it is put on: name its base (",
+            ParameterName("base"),
+            ")",
+        )
+    try:
+        found = base(name)
+    except InputError as error:
+        raise InputError(
+            f"{folder} is an adapter on the base {name!r}, which cannot be loaded: put it there, "
+            f"or name it ({error})"
+        ) from error
+    if digest is not None and found.digest != digest:
+        raise DigestMismatch(f"the base {name!r} of the adapter in {folder}", digest, found.digest)
+    tokenizer = found.tokenizer
+    if any((folder / file).is_file() for file in TOKENIZERS):
+        tokenizer = _tokenizer(str(folder), code=code)
+    return Loaded(on_base(found.model, adapter, name), tokenizer, str(folder), found.unused)
 
 
 def _type(name: str) -> Any:
@@ -149,7 +196,6 @@ def _there(device: str) -> bool:
 
 def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = False) -> Loaded:
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoTokenizer
 
     require_own(Path(where), code=code)
     try:
@@ -161,11 +207,11 @@ def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = 
             model = Routed.from_pretrained(where, dtype=dtype)
         else:
             model, unused = read_causal_whole(where, code=code, dtype=dtype, device=device)
-        given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
+        tokenizer = _tokenizer(where, code=code)
     except (
         ArithmeticError,
         AttributeError,
+        ImportError,
         KeyError,
         OSError,
         RuntimeError,
@@ -180,6 +226,13 @@ def _pretrained(where: str, name: str, *, dtype: str, device: str, code: bool = 
             "save_pretrained (model and tokenizer), or a hub id that this machine can reach"
         ) from error
     return Loaded(model, tokenizer, name, unused)
+
+
+def _tokenizer(where: str, *, code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    given = {"config": read_config(Path(where))} if is_odd(Path(where)) else {}
+    return AutoTokenizer.from_pretrained(where, trust_remote_code=code, **given)
 
 
 def save(
@@ -199,7 +252,10 @@ def save(
         raise InputError(f"{folder} exists already: choose another folder, or remove it first")
     try:
         with new_folder(folder) as unfinished:
-            model.save_pretrained(unfinished)
+            if is_on_base(model):
+                save_on_base(model, unfinished)
+            else:
+                model.save_pretrained(unfinished)
             tokenizer.save_pretrained(unfinished)
             if fill is not None:
                 fill(unfinished)

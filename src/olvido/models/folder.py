@@ -16,6 +16,12 @@ from safetensors import safe_open
 
 from olvido.errors import InputError
 
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model"),
+    *("vocab.json", "vocab.txt"),
+)
+"""The files of which a tokenizer has one at least."""
+
 
 def read_causal(
     where: str | Path, *, code: bool = False, dtype: str = "float32", device: str = "cpu"

@@ -15,7 +15,7 @@ from olvido.audits import Report, ScoredModel, audit
 from olvido.entering import CALL
 from olvido.errors import InputError, MissingNeed, ModelDestroyed, StateError, TrainingFailed
 from olvido.learners import Recipe, Trained, Watcher
-from olvido.ledger.facts import DECLARED, DatasetUse, Guarantee, Model, Request
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
@@ -116,14 +116,15 @@ def lacking_references(
 
 
 def _repeatable(training: Model) -> bool:
-    """Whether a training like this one can be run here: a declared one needs base and recipe."""
-    return training.learner != DECLARED or {"base", "recipe"} <= {
-        name for name, by in training.recipe["declared"].items() if by == CALL
-    }
+    """Whether a training like this one can be run here: one elsewhere needs base and recipe."""
+    said = {name for name, by in training.recipe.get("declared", {}).items() if by == CALL}
+    return not training.elsewhere or {"base", "recipe"} <= said.union(
+        training.recipe.get("witnessed", {})
+    )
 
 
 def _learner(training: Model) -> str:
-    return "monolith" if training.learner == DECLARED else training.learner
+    return "monolith" if training.elsewhere else training.learner
 
 
 def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> list[Model]:
@@ -132,7 +133,7 @@ def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> lis
     found = {
         model.digest: model
         for model in _same_data(workspace, training, gone)
-        if model.learner == DECLARED and model.digest != training.digest
+        if model.elsewhere and model.digest != training.digest
     }
     return list(found.values())
 
