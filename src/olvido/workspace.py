@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch.nn import Module
 
 from olvido.artifact_shapes import owned, remove_model
 from olvido.entering import Entered, Entry, Observation
@@ -25,17 +27,18 @@ from olvido.learners import (
 from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned
-from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
+from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
-from olvido.models.merging import merged
+from olvido.models.adapter import is_on_base
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
+from olvido.training.chain import Continued
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
@@ -136,15 +139,18 @@ class Workspace:
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
-        base, parents = self.begin(model, seed)
+        base, known = self.begin(model, seed)
+        parents = () if known is None else (known.fact.id,)
         self.refuse_holding(parents)
         task = Language(base.tokenizer, chat=chat)
+        if known is not None:
+            _require_same_chat(self.training(known.fact), task)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         with under_way(folder):
             trained = train(
-                base.model,
+                base.model if known is None else known.trained,
                 records=records,
                 task=task,
                 recipe=recipe,
@@ -172,7 +178,7 @@ class Workspace:
                     shutil.rmtree(folder)
 
             try:
-                made = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
+                made = self._enter(fact, uses, trained, base.tokenizer, *self._began(fact))
             except Overtaken:
                 cleared()
                 raise
@@ -221,7 +227,7 @@ class Workspace:
                 ")",
             )
 
-        def begin(name: str) -> tuple[Loaded, tuple[str, ...]]:
+        def begin(name: str) -> tuple[Loaded, LedgerModel | None]:
             there = str(Path(name).resolve()) if Path(name).is_dir() else name
             return self.begin(there, self.settings.seed)
 
@@ -240,10 +246,11 @@ class Workspace:
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
         begun: Loaded | None = None
-        parents: tuple[str, ...] = ()
+        known: LedgerModel | None = None
         if (begins := base or entry.on) is not None:
-            begun, parents = begin(begins)
-            self.refuse_holding(parents)
+            begun, known = begin(begins)
+        parents = () if known is None else (known.fact.id,)
+        self.refuse_holding(parents)
         entry = entry.declaring(
             [dataset.name for dataset in used],
             records,
@@ -256,7 +263,10 @@ class Workspace:
         )
         fact = replace(entry.fact, parents=parents, seed=self.settings.seed)
         uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
-        made = self._enter(fact, uses, entry.trained, entry.tokenizer, entry.base, fact.seed)
+        trained = entry.trained
+        if known is not None and known.trained.trace.learner is not None:
+            trained = replace(trained, trace=Continued(known.trained.trace, trained.trace))
+        made = self._enter(fact, uses, trained, entry.tokenizer, *self._began(fact))
         return entry.entered(made)
 
     def load(self, ref: str) -> LedgerModel:
@@ -292,7 +302,9 @@ class Workspace:
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
         task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
-        trace = read_trace(folder, lambda base, drawn: self.begin(base, drawn)[0].model)
+        trace = read_trace(
+            folder, lambda base, drawn: self.begin(base, drawn)[0].model, self._loader
+        )
         trained = Trained(loaded.model, loaded.digest, trace)
         return LedgerModel(fact, trained, task, loaded.tokenizer)
 
@@ -323,8 +335,7 @@ class Workspace:
             seed=seed,
             environment=loaded.fact.environment,
         )
-        base, drawn = loaded.fact.recipe["base"], self.training(loaded.fact).seed
-        return self._written(fact, trained, loaded.tokenizer, base, drawn)
+        return self._written(fact, trained, loaded.tokenizer, *self._began(fact))
 
     def training(self, model: Model) -> Model:
         """The model itself or, if forgetting made it, the training that it descends from."""
@@ -332,16 +343,69 @@ class Workspace:
             model = self.store.model(model.parents[0])
         return model
 
-    def left(self, model: Model) -> tuple[DatasetUse, ...]:
-        """The datasets a model was trained on, with all records left out or forgotten since."""
-        uses = self.store.uses(model.id)
+    def left(self, model: Model, *, chain: bool = True) -> tuple[DatasetUse, ...]:
+        """The datasets a model was trained on, with all records left out or forgotten since.
+
+        Args:
+            model: of the ledger.
+            chain: also those of the models that it was trained from.
+        """
+        uses = {use.dataset: use for use in self.store.uses(model.id)}
+        if model.method is None and not chain:
+            return tuple(uses.values())
+        inherited = {
+            use.dataset: use
+            for parent in model.parents
+            for use in self.left(self.store.model(parent), chain=chain)
+        }
         if model.method is None:
-            return uses
-        gone = {use.dataset: use.forgotten for use in uses}
+            # What either training learned, the model holds.
+            both = {d: uses[d].excluded & inherited[d].excluded for d in uses if d in inherited}
+            found = {**inherited, **uses}
+            return tuple(
+                replace(use, excluded=both.get(name, use.excluded)) for name, use in found.items()
+            )
         return tuple(
-            replace(use, excluded=use.excluded | gone.get(use.dataset, frozenset()))
-            for use in self.left(self.store.model(model.parents[0]))
+            replace(use, excluded=use.excluded | uses[name].forgotten) if name in uses else use
+            for name, use in inherited.items()
         )
+
+    def held(
+        self,
+        model: Model,
+        *,
+        without: Mapping[str, Collection[str]] | None = None,
+        tombstoned: bool = False,
+    ) -> tuple[Example, ...]:
+        """The records that a model learned and has not forgotten, each once.
+
+        Args:
+            model: of the ledger.
+            without: ids of records to leave out, by dataset.
+            tombstoned: see `rows`.
+
+        Raises:
+            InputError: one id names two records of different content, in two of its datasets.
+        """
+        found: dict[str, Example] = {}
+        for use in self.left(model):
+            excluded = use.excluded.union((without or {}).get(use.dataset, ()))
+            for record in self.rows(
+                self.store.dataset(use.dataset), exclude=excluded, tombstoned=tombstoned
+            ):
+                if found.setdefault(record.id, record).said != record.said:
+                    raise InputError(
+                        f"two of the trainings of model {model.id} taught different records of the "
+                        f"id {record.id!r}: which one is meant is not known; train again with ids "
+                        "that name one record each"
+                    )
+        return tuple(found.values())
+
+    def chain(self, model: Model) -> tuple[Model, ...]:
+        """The trainings that a model descends from, each from the one before, the first first."""
+        training = self.training(model)
+        before = [self.store.model(parent) for parent in training.parents]
+        return (*(link for parent in before for link in self.chain(parent)), training)
 
     def serve(self, ref: str) -> Model:
         """Point the alias `serving` to a model, and `previous` to the one before, at once.
@@ -393,20 +457,54 @@ class Workspace:
                     "forgotten: begin with a model that forgot them"
                 )
 
-    def begin(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
-        """The model that a training begins with, adapters merged, and its id where it is of this
-        ledger."""
+    def begin(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
+        """The whole model that a training begins with, also as this ledger knows it, if it does.
+
+        Raises:
+            InputError: it is an adapter, or cannot be loaded.
+        """
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
         if Path(name).resolve().parent == self.settings.models.resolve():
             name = Path(name).name
         if name in known:
             loaded = self.load(name)
-            model = merged(loaded.trained.model)
-            return Loaded(model, loaded.tokenizer, loaded.fact.id), (loaded.fact.id,)
-        return self._loaded(name, seed=seed), ()
+            if is_on_base(loaded.trained.model):
+                raise InputError(
+                    f"model {loaded.fact.id} is an adapter on a base, and a training begins with a "
+                    "whole model: merge it (merge_and_unload), enter that, and begin with it"
+                )
+            return Loaded(loaded.trained.model, loaded.tokenizer, loaded.fact.id), loaded
+        return self._loaded(name, seed=seed), None
+
+    def _began(self, fact: Model) -> tuple[str | None, int]:
+        """The name and the seed of the weights that a model's first training began with."""
+        parents = tuple(map(self.store.model, fact.parents))
+        first = fact if fact.method is None and not parents else self.chain(parents[0])[0]
+        return first.recipe.get("base"), first.seed
+
+    def _module(self, ref: str) -> Module:
+        return self.load(ref).trained.model
+
+    def _loader(self, digest: str) -> Callable[[], Module] | None:
+        """How to load the model of the ledger with these weights; None: its folder is gone."""
+        for model in self.store.models():
+            there = (self.settings.models / model.path).is_dir()
+            if str(model.digest) == digest and model.tombstone is None and there:
+                return partial(self._module, model.id)
+        return None
 
     def _loaded(
         self, name: str, *, seed: int, base: Callable[[str], Loaded] | None = None
     ) -> Loaded:
         s = self.settings
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted, base=base)
+
+
+def _require_same_chat(before: Model, task: Language) -> None:
+    """Refuse a training whose records would become other tokens than those of the one before."""
+    if before.learner != DECLARED and before.recipe.get("chat") != task.chat:
+        kind = {True: "--chat", False: "--no-chat"}[bool(before.recipe.get("chat"))]
+        raise InputError(
+            f"model {before.id} was trained with {kind}, and a chain of trainings is repeated with "
+            f"one template: train on with {kind}"
+        )

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from olvido.errors import InputError, UnknownName
-from olvido.learners import Recipe
 from olvido.ledger.facts import RequestStatus
 from olvido.requests import plan, receive, run
 from olvido.schemas.options import RunOptions
-from olvido.workspace import SERVING, Workspace
+from olvido.workspace import Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
 
@@ -68,19 +67,3 @@ def test_who_is_in_no_model_has_nothing_to_leave(learned: Any, opened: Opened) -
     with pytest.raises(InputError, match="no model has to forget"):
         run(workspace, request.id)
     assert workspace.store.request(request.id).status is RequestStatus.PLANNED
-
-
-@pytest.mark.parametrize("datasets", [["city"], ["residents", "city"]])
-def test_what_a_parent_knew_is_not_claimed_to_be_forgotten(
-    learned: Any, opened: Opened, datasets: list[str]
-) -> None:
-    """A fine-tuned model's retraining, and its references, begin at weights that know it."""
-    place, workspace = opened(learned)
-    recipe = Recipe(epochs=1, lr=1e-4)
-    child = workspace.learn(datasets, model=SERVING, recipe=recipe, seed=0)
-    workspace.serve(child.id)
-    request = receive(workspace, place.town.data_subject.name)
-    with pytest.raises(InputError, match="was trained from model"):
-        run(workspace, request.id, how=RunOptions(method="retrain", references=1))
-    assert workspace.store.aliases()[SERVING] == child.id
-    assert workspace.store.tombstoned("residents") == ()

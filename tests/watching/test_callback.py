@@ -26,6 +26,7 @@ from olvido.models import load, weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests.attempts import lacking_references
 from olvido.settings import Settings
+from olvido.training.chain import Continued
 from olvido.workspace import Workspace
 
 ROWS = 40
@@ -404,8 +405,16 @@ def test_a_watched_model_can_be_the_base_of_the_next(
     trainer(second, dataset=rows[20:], model=model).train()
     fact = place.store.model(second.model)
     assert fact.parents == (first.model,)
-    trace = seen(place, second)
-    assert trace.origin is not None
+    trace = place.load(second.model).trained.trace
+    assert isinstance(trace, Continued)
+    assert isinstance(trace.last, Watched)
+    assert trace.last.origin is not None
+    assert set(trace.present) == {row["id"] for row in rows}
+    loaded = place.load(second.model)
+    records = place.rows(place.store.dataset("people"))
+    with pytest.raises(InputError, match="Olvido watched"):
+        forget(loaded.trained, forget=records[:4], retain=records[4:], task=loaded.task,
+               method="retrain")  # fmt: skip
 
 
 def test_checkpoints_from_before_the_first_use_are_found(

@@ -24,6 +24,7 @@ from olvido.errors import DigestMismatch, InputError, MissingNeed
 from olvido.learners import StepLog, Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
+from olvido.training.chain import Continued, links
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop, reseed, step_seed
 from olvido.training.plan import PlannedBatch
@@ -87,6 +88,11 @@ def metagradients(
     log = next(iter(trained.trace.runs.values()), None)
     if log is None or not trained.trace.single:
         raise MissingNeed("replay needs the log of the training: pass what olvido.train() returned")
+    if any(isinstance(link, Continued) for link in links(trained.trace)):
+        raise InputError(
+            "replay takes one training back, and this model was trained in several: trace the "
+            "answer by another method"
+        )
     recipe = log.recipe
     if recipe.optimizer != "adamw" or recipe.lora is not None or recipe.dtype != "float32":
         raise InputError("replay takes back AdamW in float32 without adapters, and nothing else")

@@ -36,6 +36,7 @@ from olvido.models import weights_digest
 from olvido.models.stored import StoredModel
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
+from olvido.training.chain import links
 from olvido.training.trace import Trace
 
 Floats = NDArray[np.float32]
@@ -291,7 +292,8 @@ class ScoredModel:
         """
         trace, taught, began = trained.trace, None, None
         # What somebody declares, nobody witnessed.
-        if trace.origin is not None and trace.learner != DECLARED:
+        known = all(link.learner not in (None, DECLARED) for link in links(trace))
+        if trace.origin is not None and known:
             taught, began = trace.taught, trace.origin.digest
         scored = cls(stored or trained.model, task, cache=cache, taught=taught, began=began)
         if scored.digest != trained.digest:

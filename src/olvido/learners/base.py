@@ -1,37 +1,28 @@
-"""The entry point `train()`: check, work on a copy, return weights with their trace."""
+"""The entry point `train()`: check, work on a copy, return weights with their trace. Also exact
+forgetting in a chain of trainings: it is repeated from the first one that taught a record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch.nn import Module
 
-from olvido.errors import InputError, NothingChanged, ParameterName, require_seed
+from olvido.errors import InputError, NothingChanged, ParameterName, StateError, require_seed
 from olvido.learners.family import LEARNERS, Learner
+from olvido.learners.parts import JobResult, itself
 from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
+from olvido.training.chain import Continued
 from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
+from olvido.training.steps import Origin
 from olvido.training.trace import Trace
-
-
-def learner_of(trace: Trace) -> type[Learner]:
-    """The learner that left a trace.
-
-    Raises:
-        InputError: the training is unknown.
-        UnknownName: the learner is of a package that is not installed, or has no name.
-    """
-    if trace.learner is None:
-        raise InputError("nothing is known of how the model was trained")
-    if trace.learner in NO_LOG:
-        raise InputError(f"{NO_LOG[trace.learner]}: train it with 'olvido learn'")
-    return LEARNERS.find(trace.learner)
 
 
 def train(
@@ -51,8 +42,8 @@ def train(
 
     Args:
         model: any Hugging Face causal model, or with a task of its own any module; not changed. A
-            result of `train()` is trained further: the log is that of the new training, and exact
-            methods forget no record of the earlier one.
+            result of `train()` is trained further: its training and the new one are a chain, and
+            exact methods forget the records of both.
         records: dictionaries with `prompt` and `completion`, `text`, `messages` or the task's
             fields, or a table of them (see `examples`); `subject` or `subjects` name the people
             whom they are about.
@@ -75,7 +66,6 @@ def train(
     require_seed(seed)
     chosen = LEARNERS.make(learner, options)
     before = model.model if isinstance(model, Trained) else model
-    held = model.trace.taught if isinstance(model, Trained) else frozenset()
     if recipe.lora is None and not any(p.requires_grad for p in before.parameters()):
         raise InputError(
             "every weight of the model is frozen, so that nothing can be trained: unfreeze it "
@@ -99,4 +89,92 @@ def train(
     after = weights_digest(trained)
     if after == digest:
         raise NothingChanged("training left every weight as it was: raise lr or epochs")
-    return Trained(trained, after, trace.after(held) if held else trace)
+    if isinstance(model, Trained) and model.trace.learner is not None:
+        trace = Continued(model.trace, trace)
+    return Trained(trained, after, trace)
+
+
+def learner_of(trace: Trace) -> type[Learner]:
+    """The learner that left the trace of one training.
+
+    Raises:
+        InputError: the training is unknown, or was not run here.
+        UnknownName: the learner is of a package that is not installed, or has no name.
+    """
+    if trace.learner is None:
+        raise InputError("nothing is known of how the model was trained")
+    if trace.learner in NO_LOG:
+        raise InputError(f"{NO_LOG[trace.learner]}: train it with 'olvido learn'")
+    return LEARNERS.find(trace.learner)
+
+
+def forget_exactly(
+    model: Module | None,
+    trace: Trace,
+    forget_ids: Collection[str],
+    records: Sequence[Example],
+    task: Task,
+    *,
+    definition: str,
+    from_start: bool,
+    workers: int,
+    watch: Watcher | None,
+) -> tuple[Module, Trace, list[JobResult]]:
+    """The model as if some records had never been in any training of its chain, and the runs done.
+
+    A training whose initial weights are new is run from its start, with its logged recipe, seed
+    and order: the same as if the earlier training had never had the records (the argument of
+    "Unlearning at Scale", arXiv 2508.12220, link by link).
+
+    Args:
+        model: the module; None where it is not there, and every run is repeated.
+        trace: its trace, without what approximate methods did since (`Trace.leaving`).
+        forget_ids: ids to leave out.
+        records: at least the remaining ones of the repeated runs.
+        task: how they become losses, in all trainings.
+        definition: how records are absent, see `DEFINITIONS`.
+        from_start: repeat every affected training from its start.
+        workers: runs at a time.
+        watch: called after every step.
+
+    Raises:
+        InputError: a record that no training taught, or a missing remaining one.
+        EnvironmentMismatch, StateError: see `olvido.learners.parts.again`.
+    """
+    further: dict[str, Any] = {"definition": definition, "workers": workers, "watch": watch}
+    if not isinstance(trace, Continued):
+        return learner_of(trace).forget(
+            model, trace, forget_ids, records, task, from_start=from_start, **further
+        )
+    early, own = trace.early(forget_ids), trace.own(forget_ids)
+    if trace.kept and not early:
+        made, last, done = forget_exactly(
+            model, trace.last, own, records, task, from_start=from_start, **further
+        )
+        return made, Continued(trace.previous, last), done
+    training, absent = trace.previous.leaving(early)
+    was = trace.last.origin
+    assert was is not None
+    before = was.module() if trace.kept else None
+    began, previous, done = forget_exactly(
+        before,
+        training,
+        absent,
+        records,
+        task,
+        from_start=from_start or not trace.kept,
+        **further,
+    )
+    digest = weights_digest(began)
+    if not absent and digest != was.digest:
+        raise StateError(
+            f"the training before the last one, run again, gave other weights (expected "
+            f"{was.digest}, found {digest}): its log or its records were changed"
+        )
+    last = trace.last.beginning_with(Origin(partial(itself, began), digest, replaces=was.digest))
+    made, last, since = learner_of(last).forget(
+        None, last, own, records, task, from_start=True, **further
+    )
+    # The log of the new runs is that of these weights; nothing is replaced any more.
+    last = last.beginning_with(Origin(partial(itself, began), digest))
+    return made, Continued(previous, last), [*done, *since]

@@ -50,7 +50,7 @@ class Learner(Protocol):
 
     @staticmethod
     def forget(
-        model: Module,
+        model: Module | None,
         trace: Any,
         forget_ids: Collection[str],
         records: Sequence[Example],
@@ -64,7 +64,8 @@ class Learner(Protocol):
         """The model as if some records had never been in it, and the runs done for it.
 
         Args:
-            model: a model of this learner, or of `forget` after it.
+            model: a model of this learner, or of `forget` after it; None: it is not there, and
+                every run is repeated.
             trace: the model's trace, an object of the class `trace`.
             forget_ids: ids to leave out, with all earlier forgotten ones.
             records: at least the remaining records of the repeated runs.

@@ -168,7 +168,7 @@ class Modular(Options):
 
     @staticmethod
     def forget(
-        model: Module,
+        model: Module | None,
         trace: ModulePlacement,
         forget_ids: Collection[str],
         records: Sequence[Example],
@@ -184,8 +184,6 @@ class Modular(Options):
         The router loses their rows, the caches their activations. An empty module is removed;
         without any module, the base answers alone.
         """
-        served = model
-        assert isinstance(served, Routed)
         language = _language(task)
         hit = trace.hit(forget_ids)
         concerned = [part for part in trace.parts if from_start or part.name in hit]
@@ -205,6 +203,18 @@ class Modular(Options):
             watch=watch,
             trainer=train_adapter,
         )
+        if len(concerned) == len(trace.parts):
+            left = replace(
+                trace,
+                parts=tuple(
+                    MemberRun(p.name, made[p.name].log) for p in trace.parts if p.name in made
+                ),
+            )
+            assert base is not None
+            members = [made[part.name].model for part in left.parts]
+            return Modular.assemble(left, base, members, records, language), left, [*made.values()]
+        served = model
+        assert isinstance(served, Routed)
         for part in concerned:
             served = served.without_module(part.name)
         by_id = {record.id: record for record in records}

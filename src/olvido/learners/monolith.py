@@ -99,7 +99,7 @@ class Monolith(Options):
 
     @staticmethod
     def forget(
-        model: Module,
+        model: Module | None,
         trace: StepLog,
         forget_ids: Collection[str],
         records: Sequence[Example],

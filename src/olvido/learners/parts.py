@@ -208,7 +208,7 @@ def again(
     present = set(plan.present)
     return Job(
         model,
-        log.origin,
+        replace(log.origin, replaces=None),
         tuple(record for record in records if record.id in present),
         task,
         replace(log.spec, plan=plan),
@@ -328,7 +328,7 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
         return
     contents = digests_of([by_id[i] for i in log.plan.present], task)
     last = log.plan.total_steps
-    found = chain_at(log.spec.beginning, log.plan, contents, [last])[last]
+    found = chain_at(log.logged.beginning, log.plan, contents, [last])[last]
     if found != log.log.end:
         raise InputError(
             "the records given are not, word for word, those that the model was trained on, or the "

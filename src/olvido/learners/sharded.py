@@ -122,7 +122,7 @@ class Sharded(Options):
 
     @staticmethod
     def forget(
-        model: Module,
+        model: Module | None,
         trace: ShardPlacement,
         forget_ids: Collection[str],
         records: Sequence[Example],
@@ -138,7 +138,6 @@ class Sharded(Options):
         An empty shard is removed; without any shard, the model that all of them began with
         answers.
         """
-        assert isinstance(model, Ensemble)
         hit = trace.hit(forget_ids)
         origin = trace.origin.module()
         remaining = [p for p in trace.parts if set(p.log.present) - set(hit.get(p.name, ()))]
@@ -154,7 +153,10 @@ class Sharded(Options):
             workers=workers,
             watch=watch,
         )
-        before = dict(zip((part.name for part in trace.parts), model.members, strict=True))
+        before: dict[str, Module] = {}
+        if len(concerned) < len(remaining):
+            assert isinstance(model, Ensemble)
+            before = dict(zip((part.name for part in trace.parts), model.members, strict=True))
         members = [
             made[p.name].model if p.name in made else copy.deepcopy(before[p.name])
             for p in remaining

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from olvido.ledger.facts import DECLARED, WATCHED
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import count, duration
+from olvido.training.chain import BEFORE, Continued
 from olvido.training.checkpoint import CheckpointStore
 from olvido.training.declared import Declared, Watched
 from olvido.training.log import Log
@@ -268,13 +269,19 @@ def write_trace(
     (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
 
 
-def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
+def read_trace(
+    folder: Path,
+    load: Callable[[str, int], Module],
+    find: Callable[[str], Callable[[], Module] | None] = lambda digest: None,
+) -> Trace:
     """Read a trace that `write_trace` wrote.
 
     Args:
         folder: the model's.
-        load: gives the model that the training began with, from its name and seed; called when
-        needed.
+        load: gives the model that the training began with, or a chain's first training, from its
+            name and seed; called when needed.
+        find: how to load the model with these weights, which a later training of a chain began
+            with; None: it is not there.
 
     Raises:
         StateError: a file cannot be read.
@@ -292,7 +299,7 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
             )
             for name, values in note["runs"].items()
         }
-        return _link(note, base, runs)
+        return _link(note, base, runs, find)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(
             f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "
@@ -334,6 +341,7 @@ def _kinds() -> dict[str, type[Trace]]:
         Declared,
         Watched,
         Edited,
+        Continued,
         *(way.trace for way in LEARNERS.values()),
     ]
     return {kind.__name__: kind for kind in known}
@@ -342,14 +350,35 @@ def _kinds() -> dict[str, type[Trace]]:
 def _described(trace: Trace) -> dict[str, Any]:
     """Describe a trace and the links before it as plain values."""
     before = {} if trace.previous is None else {"previous": _described(trace.previous)}
-    return {"kind": type(trace).__name__, **trace.to_note(), **before}
+    last = {"last": _described(trace.last)} if isinstance(trace, Continued) else {}
+    return {"kind": type(trace).__name__, **trace.to_note(), **last, **before}
 
 
 def _link(
-    values: Mapping[str, Any], load: Callable[[], Module], runs: Mapping[str, StepLog]
+    values: Mapping[str, Any],
+    load: Callable[[], Module],
+    runs: Mapping[str, StepLog],
+    find: Callable[[str], Callable[[], Module] | None],
 ) -> Trace:
     kinds = _kinds()
     if (kind := values["kind"]) not in kinds:
         raise ValueError(f"no learner here leaves a {kind}, install the one that did")
-    before = _link(values["previous"], load, runs) if "previous" in values else None
-    return kinds[kind].from_note(TraceNote(values, load, runs, before))
+    if kind != Continued.__name__:
+        before = _link(values["previous"], load, runs, find) if "previous" in values else None
+        return kinds[kind].from_note(TraceNote(values, load, runs, before))
+    early = {n.removeprefix(BEFORE): log for n, log in runs.items() if n.startswith(BEFORE)}
+    own = {name: log for name, log in runs.items() if not name.startswith(BEFORE)}
+    last = _link(values["last"], load, own, find)
+    assert last.origin is not None
+    there = find(last.origin.digest)
+    last = last.beginning_with(replace(last.origin, load=there or _gone))
+    before = _link(values["previous"], load, early, find)
+    return Continued.from_note(
+        TraceNote({**values, "kept": there is not None}, load, runs, before, last)
+    )
+
+
+def _gone() -> Module:
+    raise StateError(
+        "the model that this training began with is not there: its training is to be repeated"
+    )

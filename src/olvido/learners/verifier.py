@@ -1,12 +1,12 @@
 """Verification of exact unlearning: repeat the training from its very beginning without the removed
-records, in processes that never saw them, and compare bit for bit."""
+records, in processes that never saw them, and compare bit for bit; of a chain, every training."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
+from olvido.training.chain import BEFORE, Continued, links
+from olvido.training.declared import NO_LOG
 from olvido.training.environment import environment, require_same
 from olvido.training.loop import Progress, Watcher
 from olvido.training.steps import StepLog
+from olvido.training.trace import Trace
 
 STATES = ("weights", "optimizer", "schedule", "rng")
 """The states compared at the end of every run."""
@@ -146,8 +149,6 @@ def verify(
         StateError: the weights, or the training's initial weights, were changed since.
         TrainingFailed: a repeated run failed.
     """
-    trace, learner = trained.trace.leaving(())[0], learner_of(trained.trace)
-    assert trace.origin is not None
     require_count("workers", workers, most=1_024)
     held = weights_digest(trained.model)
     if held != trained.digest:
@@ -155,32 +156,79 @@ def verify(
             f"the model's weights were changed since it was made (expected {trained.digest}, found "
             f"{held}): load it again"
         )
-    logs = runs_of(trained)
-    origin = trace.origin.module()
-    present = {name: _staying(name, log, origin, records, task) for name, log in logs.items()}
+    runs_of(trained)
+    line = _line(trained.trace.leaving(())[0])
+    origin = _began(line[0])
+    staying = [_staying(name, log, origin, records, task) for link in line
+               for name, log in link.runs.items()]  # fmt: skip
+    compared: list[Compared] = []
+    everybody: dict[str, Example] = {}
+    recorded = found = trained.digest
+    for number, link in enumerate(line):
+        present = {name: staying.pop(0) for name in link.runs}
+        everybody |= {record.id: record for those in present.values() for record in those}
+        before = BEFORE * (len(line) - 1 - number)
+        made, done = _made(link, origin, present, task, workers, watch)
+        compared += [replace(one, name=before + one.name) for one in done]
+        following = line[number + 1].origin if number + 1 < len(line) else None
+        recorded = trained.digest if following is None else following.digest
+        found, origin = weights_digest(made), made
+        if recorded != found:
+            break
+    return Verified(
+        tuple(compared),
+        recorded,
+        found,
+        len(everybody),
+        sum(len(log.plan.slots) - len(log.plan.present)
+            for link in line for log in link.runs.values()),
+    )  # fmt: skip
+
+
+def _line(trace: Trace) -> list[Trace]:
+    """The trainings to repeat, one after the other: as far back as all of the weights come from
+    runs."""
+    if not isinstance(trace, Continued):
+        return [trace]
+    before, since = trace.previous.leaving(())
+    if since or any(link.learner in (None, *NO_LOG) for link in links(before)):
+        return [trace.last]
+    return [*_line(before), trace.last]
+
+
+def _began(trace: Trace) -> Module:
+    learner_of(trace)
+    assert trace.origin is not None
+    return trace.origin.module()
+
+
+def _made(
+    link: Trace,
+    origin: Module,
+    present: Mapping[str, tuple[Example, ...]],
+    task: Task,
+    workers: int,
+    watch: Watcher | None,
+) -> tuple[Module, list[Compared]]:
+    """The model of one training, repeated from these weights, and its runs compared."""
+    learner = learner_of(link)
     with tempfile.TemporaryDirectory(prefix="olvido-") as name:
         folder = Path(name)
         put(picklable(origin), folder / "origin")
-        sent = [
-            ProcessJob(
+        sent = {
+            run: ProcessJob(
                 folder / "origin", log.spec, present[run], task, learner.trainer, log.threads
             )
-            for run, log in logs.items()
-        ]
-        answers = _repeated(dict(zip(logs, sent, strict=True)), folder, workers, watch)
+            for run, log in link.runs.items()
+        }
+        answers = _repeated(sent, folder, workers, watch)
     members = [answer.model for answer, _ in answers]
     everybody = [record for those in present.values() for record in those]
-    made = learner.assemble(trace, origin, members, everybody, task)
-    return Verified(
-        tuple(
-            Compared(run, dict(log.final), answer.final, seconds)
-            for (run, log), (answer, seconds) in zip(logs.items(), answers, strict=True)
-        ),
-        trained.digest,
-        weights_digest(made),
-        len(everybody),
-        sum(len(log.plan.slots) - len(log.plan.present) for log in logs.values()),
-    )
+    compared = [
+        Compared(run, dict(log.final), answer.final, seconds)
+        for (run, log), (answer, seconds) in zip(link.runs.items(), answers, strict=True)
+    ]
+    return learner.assemble(link, origin, members, everybody, task), compared
 
 
 def runs_of(trained: Trained) -> dict[str, StepLog]:

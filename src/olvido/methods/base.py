@@ -34,6 +34,7 @@ from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
+from olvido.training.chain import links
 from olvido.training.declared import NO_LOG
 
 SAMPLE = 256
@@ -222,8 +223,9 @@ def _require_trainable(model: Module) -> None:
 def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
     trace = trained.trace
     given = {Need.RETAIN: split.retain, Need.HOLDOUT: split.holdout or split.never}
-    if (why := NO_LOG.get(trace.learner or "")) and method.guarantee is Guarantee.EXACT:
-        raise MissingNeed(f"{name} cannot be used: {why}")
+    elsewhere = [why for link in links(trace) if (why := NO_LOG.get(link.learner or ""))]
+    if elsewhere and not trace.offers and method.guarantee is Guarantee.EXACT:
+        raise MissingNeed(f"{name} cannot be used: {elsewhere[0]}")
     have = trace.offers.union(need for need, records in given.items() if records)
     for need in sorted(method.needs):
         if need not in have:

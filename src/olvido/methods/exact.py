@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from olvido.errors import InputError, UnknownName, require_count
 from olvido.learners import Trained, Watcher
-from olvido.learners.base import learner_of
+from olvido.learners.base import forget_exactly
 from olvido.ledger.facts import Guarantee
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split
@@ -74,10 +74,9 @@ class Exact(Options):
             EnvironmentMismatch: on this machine the run would not give the same bits.
         """
         forget_ids = {example.id for example in split.forget}
-        learner = learner_of(trained.trace)
         self._require_retained(trained, split, forget_ids)
         training, absent = trained.trace.leaving(forget_ids)
-        model, trace, done = learner.forget(
+        model, trace, done = forget_exactly(
             trained.model,
             training,
             absent,
@@ -105,11 +104,8 @@ class Exact(Options):
         """The runs to repeat.
 
         Raises:
-            InputError: a forgotten record was not in them, or was learned before they began.
+            InputError: a forgotten record was not in them, or one cannot be repeated.
         """
-        training, absent = trained.trace.leaving(forget_ids)
-        if training.origin is not None:
-            training.origin.require_apart(absent)
         return trained.trace.again(
             forget_ids, definition=self.definition, from_start=self.from_start
         )

@@ -15,7 +15,7 @@ from olvido.audits import Report, ScoredModel, audit
 from olvido.entering import CALL
 from olvido.errors import InputError, MissingNeed, ModelDestroyed, StateError, TrainingFailed
 from olvido.learners import Recipe, Trained, Watcher
-from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request
+from olvido.ledger.facts import DECLARED, DatasetUse, Guarantee, Model, Request
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
@@ -39,9 +39,10 @@ def never_trained(
 ) -> tuple[ReferenceModel, ...]:
     """Return models trained like `loaded` on everything but these records, with other seeds.
 
-    Models that the ledger has already are used; the rest are trained now and entered. Where nobody
-    declared how a model was trained elsewhere, they are models that were entered with it. One of
-    them at a time is in memory.
+    A chain of trainings is repeated from the first that taught one of these records. Models that
+    the ledger has already are used; the rest are trained now and entered. Where nobody declared how
+    a model was trained elsewhere, they are models that were entered with it. One of them at a time
+    is in memory.
 
     Raises:
         MissingNeed: it is not known how the model was trained, and too few were entered.
@@ -49,31 +50,65 @@ def never_trained(
     """
     if lacking := lacking_references(workspace, loaded, ids, count=count):
         raise MissingNeed(lacking)
-    training, gone = _without(workspace, loaded, ids)
-    if not _repeatable(training):
+    line = repeated(workspace, loaded.fact, ids)
+    if not all(_repeatable(training) for training, _ in line):
+        ((training, gone),) = line
         found = _entered(workspace, training, gone)[:count]
         for model in found:
             _require_same_vocabulary(loaded, workspace.load(model.id))
         return _references(workspace, found)
-    found = list(_known(workspace, training, gone))[:count]
-    taken = {training.seed, *(model.seed for model in found)}
+    bases = [str(line[0][0].recipe["base"])] * count
+    for number, (training, gone) in enumerate(line, start=1):
+        of = f", training {number} of {len(line)}" if len(line) > 1 else ""
+        found = _made(workspace, training, gone, bases, stage=stage, of=of)
+        bases = [model.id for model in found]
+    return _references(workspace, found)
+
+
+def _made(
+    workspace: Workspace,
+    training: Model,
+    gone: frozenset[str],
+    bases: Sequence[str],
+    *,
+    stage: Callable[[str], Watcher | None],
+    of: str,
+) -> list[Model]:
+    """One model for each of these bases, trained like this one without these records."""
+    known = _found(workspace, training, gone, bases)
+    taken = {training.seed, *(model.seed for model in known if model is not None)}
     seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
-    while len(found) < count:
-        watch = stage(f"Training a model that never saw it ({len(found) + 1} of {count})")
-        found.append(
-            workspace.learn(
-                [use.dataset for use in workspace.left(loaded.fact)],
-                model=str(training.recipe["base"]),
+    made = []
+    for number, (base, there) in enumerate(zip(bases, known, strict=True), start=1):
+        if there is None:
+            watch = stage(f"Training a model that never saw it ({number} of {len(bases)}{of})")
+            there = workspace.learn(
+                [use.dataset for use in workspace.store.uses(training.id)],
+                model=base,
                 recipe=_recipe(training),
                 learner=_learner(training),
                 options=training.recipe.get("options"),
                 seed=next(seeds),
-                chat=loaded.task.chat,
+                chat=training.recipe.get("chat"),
                 exclude=gone,
                 watch=watch,
             )
-        )
-    return _references(workspace, found)
+        made.append(there)
+    return made
+
+
+def _found(
+    workspace: Workspace, training: Model, gone: frozenset[str], bases: Sequence[str]
+) -> list[Model | None]:
+    """For each of these bases a model of the ledger that was trained so, none of them twice."""
+    left = list(_known(workspace, training, gone, frozenset(bases)))
+    found: list[Model | None] = []
+    for base in bases:
+        fits = next((model for model in left if model.recipe["base"] == base), None)
+        if fits is not None:
+            left.remove(fits)
+        found.append(fits)
+    return found
 
 
 def _references(workspace: Workspace, found: Sequence[Model]) -> tuple[ReferenceModel, ...]:
@@ -101,9 +136,13 @@ def lacking_references(
             f"how model {loaded.fact.id} was trained is not known: no never-trained model can be "
             "made to audit against: train it with 'olvido learn'"
         )
-    training, gone = _without(workspace, loaded, ids)
-    entered = [] if _repeatable(training) else _entered(workspace, training, gone)
-    if _repeatable(training) or len(entered) >= count:
+    line = repeated(workspace, loaded.fact, ids)
+    unknown = [(training, gone) for training, gone in line if not _repeatable(training)]
+    if not unknown:
+        return None
+    training, gone = unknown[0]
+    entered = _entered(workspace, training, gone) if len(line) == 1 else []
+    if len(entered) >= count:
         return None
     return (
         f"an audit compares with models that never saw the {len(gone)} records, {count} of them, "
@@ -153,22 +192,49 @@ def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: in
     None where it lacks none, or where it is unknown how the model was trained.
     """
     log = loaded.trained.trace
-    if not log.tokens:
-        return None
     gone = {example.id for example in split.forget}
-    training, excluded = _without(workspace, loaded, gone)
-    missing = count - len(list(_known(workspace, training, excluded)))
+    line = repeated(workspace, loaded.fact, gone)
+    if not log.tokens or not all(
+        training.learner != DECLARED and _repeatable(training) for training, _ in line
+    ):
+        return None
+    bases: Sequence[str] = [str(line[0][0].recipe["base"])] * count
+    for training, excluded in line:
+        known = _found(workspace, training, excluded, bases)
+        bases = [model.id for model in known if model is not None]
+    missing = count - len(bases)
     return (
         priced(loaded.trained, split, missing * log.tokens_without(gone)) if missing > 0 else None
     )
 
 
-def _without(
-    workspace: Workspace, loaded: LedgerModel, ids: Collection[str]
-) -> tuple[Model, frozenset[str]]:
-    """The training of a model, and the records that no reference for it may have learned."""
-    uses = workspace.left(loaded.fact)
-    return workspace.training(loaded.fact), frozenset(ids).union(*(use.excluded for use in uses))
+def repeated(
+    workspace: Workspace, model: Model, ids: Collection[str]
+) -> tuple[tuple[Model, frozenset[str]], ...]:
+    """The trainings of a model, from the first that taught one of these records on, each with the
+    records that no reference for it may have learned.
+
+    A training is repeated as well if a later version forgot what it taught, or if the model that it
+    made is gone: nothing can begin there.
+    """
+    store, version, hit = workspace.store, model, 0
+    left_in_all = {use.dataset: use.excluded for use in workspace.left(model)}
+    line: list[tuple[Model, frozenset[str]]] = []
+    while True:
+        training = workspace.training(version)
+        own = {use.dataset for use in store.uses(training.id)}
+        there = {record.id for name in own for record in store.records(name)}
+        left = frozenset[str]().union(
+            *(use.excluded for use in workspace.left(version, chain=False) if use.dataset in own)
+        )
+        gone = there.intersection(ids).union(*(left_in_all[name] for name in own))
+        line.append((training, left | gone))
+        lost = not (workspace.settings.models / version.path).is_dir()
+        if not gone <= left or (lost and version is not model):
+            hit = len(line)
+        if not training.parents:
+            return tuple(reversed(line[: max(hit, 1)]))
+        version = store.model(training.parents[0])
 
 
 def _recipe(training: Model) -> Recipe:
@@ -178,17 +244,20 @@ def _recipe(training: Model) -> Recipe:
 
 
 def _made_like(training: Model) -> dict[str, Any]:
-    """All that decides how a training like this one is done, but its seed."""
-    beside = {name: training.recipe.get(name) for name in ("base", "chat", "options")}
+    """All that decides how a training like this one is done, but its seed and its base."""
+    beside = {name: training.recipe.get(name) for name in ("chat", "options")}
     return beside | {"learner": _learner(training), **_recipe(training).to_dict()}
 
 
-def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
-    """Models that Olvido trained like this one without these records."""
+def _known(
+    workspace: Workspace, training: Model, gone: frozenset[str], bases: Collection[str]
+) -> Iterator[Model]:
+    """Models that Olvido trained like this one without these records, from one of these bases."""
     for model in _same_data(workspace, training, gone):
         if (
             model.learner == _learner(training)
             and model.seed != training.seed
+            and model.recipe.get("base") in bases
             and _made_like(model) == _made_like(training)
         ):
             yield model
@@ -327,17 +396,21 @@ def _attempt(
 
 
 def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[str]]:
-    """Records, by dataset, that versions since a model's training forgot less than exactly."""
+    """Records, by dataset, that versions of a model forgot less than exactly, unless a later
+    training taught them again."""
+    line = [model]
+    while line[-1].parents:
+        line.append(workspace.store.model(line[-1].parents[0]))
     found: dict[str, frozenset[str]] = {}
-    line = []
-    while model.method is not None:
-        line.append(model)
-        model = workspace.store.model(model.parents[0])
     for version in reversed(line):
         for use in workspace.store.uses(version.id):
             before = found.get(use.dataset, frozenset())
-            exact = use.guarantee is Guarantee.EXACT
-            found[use.dataset] = before - use.forgotten if exact else before | use.forgotten
+            if version.method is None:
+                found[use.dataset] = before & use.excluded
+            elif use.guarantee is Guarantee.EXACT:
+                found[use.dataset] = before - use.forgotten
+            else:
+                found[use.dataset] = before | use.forgotten
     return found
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, StateError
 from olvido.ledger.facts import DECLARED, Guarantee, Request, RequestKind, RequestStatus
-from olvido.ledger.lineage import Holding, Lineage, ModelState
+from olvido.ledger.lineage import Holding, Lineage
 from olvido.methods import METHODS, Split, read_split
-from olvido.requests.attempts import REFERENCES, lacking_references, prepare, tried, unpaid
+from olvido.requests.attempts import (
+    REFERENCES,
+    lacking_references,
+    prepare,
+    repeated,
+    tried,
+    unpaid,
+)
 from olvido.requests.certificate import issue
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
@@ -307,35 +314,34 @@ def _split(
             raise InputError(
                 f"model {loaded.fact.id} holds no record of this subject: nothing to forget"
             )
-        _refuse_inherited(workspace, loaded, states)
         gone |= {record.id for record in state.contained}
     # All tombstoned records are left out too: what another model forgot is never trained on again.
     tombstoned = {
         r.id for d in workspace.left(loaded.fact) for r in workspace.store.tombstoned(d.dataset)
     }
     gone |= tombstoned
-    forgotten: list[Example] = []
-    kept: list[Example] = []
-    declared = loaded.fact.training == DECLARED
-    for use in workspace.left(loaded.fact):
-        dataset = workspace.store.dataset(use.dataset)
-        # A model from elsewhere may have learned what nothing may be taught from any more.
-        barred = workspace.store.withdrawn(use.dataset) - gone if declared else frozenset[str]()
-        excluded = use.excluded | barred
-        for example in workspace.rows(dataset, exclude=excluded, tombstoned=True):
-            (forgotten if example.id in gone else kept).append(example)
+    _require_seen(workspace, loaded, gone)
+    elsewhere = {
+        use.dataset
+        for training in workspace.chain(loaded.fact)
+        if training.learner == DECLARED
+        for use in workspace.store.uses(training.id)
+    }
+    # A model from elsewhere may have learned what nothing may be taught from any more.
+    barred = {d: workspace.store.withdrawn(d) - gone for d in elsewhere}
+    rows = workspace.held(loaded.fact, without=barred, tombstoned=True)
+    forgotten = [example for example in rows if example.id in gone]
+    kept = [example for example in rows if example.id not in gone]
     return read_split(forgotten, kept, probes.calibrating)
 
 
-def _refuse_inherited(
-    workspace: Workspace, loaded: LedgerModel, states: Mapping[str, ModelState]
-) -> None:
-    """Refuse records that the training's starting weights had learned: every method and reference
-    begins with these weights, so such records can neither be retrained away nor audited."""
-    for parent in workspace.training(loaded.fact).parents:
-        state = states.get(parent)
-        if state is not None and state.holding is not Holding.WITHOUT:
+def _require_seen(workspace: Workspace, loaded: LedgerModel, ids: Collection[str]) -> None:
+    """Refuse records that an earlier training of a chain learned which nobody witnessed: such a
+    forgetting would rest on a declaration, and its certificate on the last training alone."""
+    for training, _ in repeated(workspace, loaded.fact, ids)[:-1]:
+        if training.learner == DECLARED:
             raise InputError(
-                f"model {loaded.fact.id} was trained from model {parent}, which learned records of "
-                "this subject itself: make that one forget by retraining, and train again from it"
+                f"model {loaded.fact.id} was trained from model {training.id}, which was trained "
+                "elsewhere and is declared to have learned records of this subject: make that one "
+                "forget, and train again from it"
             )

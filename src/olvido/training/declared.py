@@ -73,18 +73,15 @@ class Elsewhere(OfRuns):
         """
         self._refuse()
 
-    def after(self, held: frozenset[str]) -> Self:
-        """The trace, if the weights it began with had learned these records."""
-        return (
-            self if self.origin is None else replace(self, origin=replace(self.origin, held=held))
-        )
+    def beginning_with(self, origin: Origin) -> Self:
+        """The trace, with another way to the weights that the training is said to begin with."""
+        return replace(self, origin=origin)
 
     def to_note(self) -> dict[str, Any]:
         """The records, and the weights that the training began with."""
         return {
             "records": list(self.records),
             "origin": self.origin and self.origin.digest,
-            "held": sorted(self.origin.held) if self.origin else [],
         }
 
     @classmethod
@@ -100,7 +97,7 @@ def _origin(note: TraceNote) -> Origin | None:
     values = note.values
     if values["origin"] is None:
         return None
-    return Origin(note.load, values["origin"], frozenset(values["held"]))
+    return Origin(note.load, values["origin"])
 
 
 @dataclass(frozen=True)

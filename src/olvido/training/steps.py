@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.nn import Module
 
-from olvido.errors import DigestMismatch, InputError, StateError
+from olvido.errors import DigestMismatch, StateError
 from olvido.models import weights_digest
 from olvido.training.checkpoint import CheckpointStore, step_of
 from olvido.training.execute import RunSpec
@@ -28,23 +28,13 @@ class Origin:
     Attributes:
         load: gives the module, which training never changes (it works on a copy).
         digest: digest of its weights when the run began.
-        held: ids of the records that these weights are known to have learned in an earlier
-            training; no later log can remove them.
+        replaces: digest of the weights that the logged run began with, where a run is repeated from
+            others; None: it began with these.
     """
 
     load: Callable[[], Module]
     digest: str
-    held: frozenset[str] = frozenset()
-
-    def require_apart(self, removed: Collection[str]) -> None:
-        """Raise InputError where these weights learned a forgotten record in an earlier training: a
-        run from them would bring it back."""
-        if early := sorted(self.held.intersection(removed)):
-            raise InputError(
-                f"{len(early)} records that are to be forgotten were learned before this training "
-                f"began (first: {early[0]!r}), so that no part of it can be exact without them: "
-                "forget them in the model that it began with, and train on from there"
-            )
+    replaces: str | None = None
 
     def module(self) -> Module:
         """The module, checked to have the weights that the run began with.
@@ -71,12 +61,14 @@ class TraceNote:
         load: gives the weights that the training began with.
         runs: the logged runs, by name.
         previous: the link before it, a trace; None: it is the first.
+        last: of a chain of trainings the last, a trace.
     """
 
     values: Mapping[str, Any]
     load: Callable[[], Module]
     runs: Mapping[str, StepLog]
     previous: Any
+    last: Any = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +144,8 @@ class StepLog:
 
     @property
     def taught(self) -> frozenset[str]:
-        """Ids of the records of this run, and of those that its initial weights had learned."""
-        return self.origin.held.union(self.plan.present)
+        """Ids of the records of this run."""
+        return frozenset(self.plan.present)
 
     @property
     def losses(self) -> tuple[float | None, ...]:
@@ -169,6 +161,16 @@ class StepLog:
     def spec(self) -> RunSpec:
         """The specification of the run."""
         return RunSpec(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
+
+    @property
+    def logged(self) -> RunSpec:
+        """The specification of the run that was logged, where these weights replace its own."""
+        spec = self.spec
+        return replace(spec, origin=self.origin.replaces or spec.origin)
+
+    def beginning_with(self, origin: Origin) -> StepLog:
+        """The run, to be repeated from other weights."""
+        return replace(self, origin=origin)
 
     def tokens_without(self, ids: Collection[str]) -> int:
         """Tokens of the run from its start, had these records not been in it."""
@@ -200,10 +202,6 @@ class StepLog:
         plan = self.plan.without(ids, definition=definition)
         tokens, seconds = self.predict(plan, 0 if from_start else self.restart(plan))
         return (Again(RUN, plan.present, tokens, seconds),)
-
-    def after(self, held: frozenset[str]) -> StepLog:
-        """The run, if its initial weights had learned these records."""
-        return replace(self, origin=replace(self.origin, held=held))
 
     def leaving(self, ids: Collection[str]) -> tuple[StepLog, frozenset[str]]:
         """This run, and these records."""
@@ -248,7 +246,6 @@ class StepLog:
         """Return plain values: everything except weights, log and checkpoints."""
         return {
             "origin": self.origin.digest,
-            "held": sorted(self.origin.held),
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
             "plan": self.plan.to_dict(),
@@ -284,7 +281,7 @@ class StepLog:
         if log.digest != values["log"]:
             raise DigestMismatch("the step log", values["log"], log.digest)
         return cls(
-            Origin(load, values["origin"], frozenset(values["held"])),
+            Origin(load, values["origin"]),
             Recipe.from_dict(values["recipe"]),
             values["seed"],
             SlotPlan.from_dict(values["plan"]),

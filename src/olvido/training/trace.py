@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NoReturn, Protocol, Self
 
 from olvido.errors import InputError
 from olvido.training.steps import Again, Origin, StepLog, TraceNote
@@ -14,9 +14,8 @@ class Trace(Protocol):
     """The provenance that lets a model forget; each learner has a class of its own.
 
     A trace is a chain: `Edited` describes how an approximate method changed the weights afterwards,
-    and has the trace of the training before it. Records are named by their ids. `origin.held` names
-    the records of an earlier training: no run repeated from there can be without them, and exact
-    methods refuse to forget them.
+    and `Continued` that a training began with a model that another training made; both have the
+    trace before them. Records are named by their ids.
     """
 
     @property
@@ -90,8 +89,8 @@ class Trace(Protocol):
             InputError: a record that the model has not learned.
         """
 
-    def after(self, held: frozenset[str]) -> Self:
-        """The trace, if the training's initial weights had learned these records."""
+    def beginning_with(self, origin: Origin) -> Self:
+        """The training, to be repeated from other weights than it began with."""
 
     def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
         """The training that an exact method repeats, and all records that it must exclude: these,
@@ -133,8 +132,8 @@ class OfRuns:
 
     @property
     def taught(self) -> frozenset[str]:
-        """Ids of the present records, and of those that the initial weights had learned."""
-        return _held(self).union(self.present)
+        """Ids of the present records."""
+        return frozenset(self.present)
 
     @property
     def tokens(self) -> int:
@@ -208,9 +207,9 @@ class Untraced(OfRuns):
         """No known runs."""
         return {}
 
-    def after(self, held: frozenset[str]) -> Self:
-        """The same: the initial weights are unknown as well."""
-        return self
+    def beginning_with(self, origin: Origin) -> NoReturn:
+        """Raise InputError: it is not known what to repeat."""
+        raise InputError("nothing is known of how the model was trained")
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
@@ -252,10 +251,9 @@ class Placement(OfRuns):
         """The runs of the parts, by the parts' names."""
         return {part.name: part.log for part in self.parts}
 
-    def after(self, held: frozenset[str]) -> Self:
-        """The placement, if their initial weights had learned these records."""
-        origin = replace(self.origin, held=held)
-        parts = tuple(replace(part, log=part.log.after(held)) for part in self.parts)
+    def beginning_with(self, origin: Origin) -> Self:
+        """The parts, to be repeated from other weights."""
+        parts = tuple(replace(part, log=part.log.beginning_with(origin)) for part in self.parts)
         return replace(self, origin=origin, parts=parts)
 
     def to_note(self) -> dict[str, Any]:
@@ -263,7 +261,6 @@ class Placement(OfRuns):
         return {
             "learner": self.learner,
             "origin": self.origin.digest,
-            "held": sorted(self.origin.held),
             "options": dict(self.options),
         }
 
@@ -272,13 +269,8 @@ class Placement(OfRuns):
         """Read the parts in their order, and the values of `to_note`."""
         parts = tuple(MemberRun(name, log) for name, log in note.runs.items())
         values = note.values
-        origin = Origin(note.load, values["origin"], frozenset(values["held"]))
+        origin = Origin(note.load, values["origin"])
         return cls(values["learner"], origin, values["options"], parts)
-
-
-def _held(trace: Any) -> frozenset[str]:
-    """The records that a training's initial weights had learned."""
-    return frozenset() if trace.origin is None else trace.origin.held
 
 
 def _of_previous(name: str) -> Any:
@@ -329,7 +321,7 @@ class Edited:
             InputError: a record that the model has not learned.
         """
         removed = frozenset(ids)
-        self.hit(removed - _held(self))
+        self.hit(removed)
         return replace(self, forgotten=self.forgotten | removed)
 
     def tokens_without(self, ids: Collection[str]) -> int:
@@ -348,9 +340,9 @@ class Edited:
         removed = self.forgotten.union(ids)
         return self.previous.again(removed, definition=definition, from_start=from_start)
 
-    def after(self, held: frozenset[str]) -> Edited:
-        """The link, after a training that began with such weights."""
-        return replace(self, previous=self.previous.after(held))
+    def beginning_with(self, origin: Origin) -> NoReturn:
+        """Raise InputError: an approximate method is not repeated."""
+        raise InputError("an approximate method changed these weights, and cannot be run again")
 
     def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
         """The training, and these records with all earlier forgotten ones."""

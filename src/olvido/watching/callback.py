@@ -287,7 +287,7 @@ class OlvidoCallback(TrainerCallback):
             return None
         try:
             there = str(Path(name).resolve()) if Path(name).is_dir() else name
-            loaded, parents = self._workspace.begin(there, self._workspace.settings.seed)
+            loaded, known = self._workspace.begin(there, self._workspace.settings.seed)
         except OlvidoError:
             if self._base is not None:
                 raise
@@ -299,7 +299,7 @@ class OlvidoCallback(TrainerCallback):
                 f"the training does not begin with {name!r}, whose weights are others: give the "
                 "model that it begins with"
             )
-        self._workspace.refuse_holding(parents)
+        self._workspace.refuse_holding(() if known is None else (known.fact.id,))
         return there
 
     @contextmanager

@@ -136,14 +136,13 @@ def taught(
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:
         from_ledger = workspace.load(model)
-        rows_of: list[Example] = []
-        subjects: dict[str, list[str]] = {}
-        for use in workspace.left(from_ledger.fact):
-            dataset = workspace.store.dataset(use.dataset)
-            rows_of += workspace.rows(dataset, exclude=use.excluded | use.forgotten)
-            for record in workspace.store.records(dataset.id):
-                subjects[record.id] = sorted(map(str, record.subjects))
-        return from_ledger.trained, tuple(rows_of), from_ledger.task, subjects
+        subjects = {
+            record.id: sorted(map(str, record.subjects))
+            for use in workspace.left(from_ledger.fact)
+            for record in workspace.store.records(use.dataset)
+        }
+        rows_of = workspace.held(from_ledger.fact)
+        return from_ledger.trained, rows_of, from_ledger.task, subjects
 
 
 @commands.command()

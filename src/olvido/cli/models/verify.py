@@ -92,7 +92,7 @@ def verify_report(
     return not reasons
 
 
-def _staying(workspace: Workspace, loaded: LedgerModel) -> list[Example]:
+def _staying(workspace: Workspace, loaded: LedgerModel) -> tuple[Example, ...]:
     """The records that the ledger says the model has not forgotten.
 
     Raises:
@@ -100,17 +100,14 @@ def _staying(workspace: Workspace, loaded: LedgerModel) -> list[Example]:
     """
     from olvido.errors import InputError
 
-    staying: list[Example] = []
     for use in workspace.left(loaded.fact):
-        dataset = workspace.store.dataset(use.dataset)
-        asked = {r.id for r in workspace.store.tombstoned(dataset.id)} - use.excluded
+        asked = {r.id for r in workspace.store.tombstoned(use.dataset)} - use.excluded
         if asked:
             raise InputError(
                 f"model {loaded.fact.id} still holds {len(asked)} records to be forgotten: "
                 "make it forget them (olvido request run), and verify what that makes"
             )
-        staying += workspace.rows(dataset, exclude=use.excluded)
-    return staying
+    return workspace.held(loaded.fact)
 
 
 def runs_table(found: Verified) -> Table:
