@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from tests.outside import begin, encoded, trainer_of
 from tests.sharing import Shared
-from transformers import Trainer, TrainerCallback
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback
 
 from olvido import OlvidoCallback
 from olvido.data.importing import import_rows
@@ -260,6 +262,29 @@ class Stream(torch.utils.data.IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows)
+
+
+class Drawing(list[Any]):
+    """Rows that draw random numbers when they are looked at, of every generator."""
+
+    def __getitem__(self, place: Any) -> Any:
+        random.random()
+        np.random.rand()  # noqa: NPY002 - what others draw from
+        torch.rand(1)
+        return super().__getitem__(place)
+
+
+def test_looking_at_the_rows_moves_no_random_number(
+    place: Workspace, base: Path, trainer: Make, rows: list[dict[str, Any]]
+) -> None:
+    dropping = {"resid_pdrop": 0.1}
+    ended = []
+    for callbacks in ((), (watching(place),)):
+        model = AutoModelForCausalLM.from_pretrained(base, **dropping).train()
+        made = trainer(*callbacks, dataset=Drawing(rows), model=model, max_steps=2)
+        made.train()
+        ended.append((weights_digest(made.model), torch.rand(1), random.random()))
+    assert ended[0] == ended[1]
 
 
 class Changing(list[Any]):
