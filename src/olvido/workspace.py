@@ -267,7 +267,14 @@ class Workspace:
         if known is not None and known.trained.trace.learner is not None:
             trained = replace(trained, trace=Continued(known.trained.trace, trained.trace))
         made = self._enter(fact, uses, trained, entry.tokenizer, *self._began(fact))
-        return entry.entered(made)
+        datasets = {use.dataset for use in uses}
+        others = [
+            model.id
+            for model in self.store.models()
+            if (model.digest, model.method) == (made.digest, None)
+            and {use.dataset for use in self.store.uses(model.id)} != datasets
+        ]
+        return entry.entered(made, others)
 
     def load(self, ref: str) -> LedgerModel:
         """Load a model of the ledger, with its weights checked against their digest.

@@ -235,14 +235,22 @@ class Entry:
             },
         )
 
-    def entered(self, model: Model) -> Entered:
-        """The result, once the ledger has the model."""
+    def entered(self, model: Model, others: Collection[str] = ()) -> Entered:
+        """The result, once the ledger has the model.
+
+        Args:
+            model: as the ledger has it.
+            others: ids of models with the same weights that are said to have learned other data.
+        """
         return Entered(
             model,
             (*self._declared(), *self._witnessed(model)),
             self._unknown(),
             self.exchange,
-            "; ".join(filter(None, (doubt(self.exchange, self.datasets), self._barred()))) or None,
+            "; ".join(
+                filter(None, (doubt(self.exchange, self.datasets), self._barred(), _twins(others)))
+            )
+            or None,
         )
 
     def _barred(self) -> str | None:
@@ -338,6 +346,16 @@ class Entry:
             lines.append(f"steps not repeatable: {NO_LOG[WATCHED]}")
         lines += [f"{name} not read: {why}" for name, why in self.found.unread.items()]
         return tuple(lines)
+
+
+def _twins(others: Collection[str]) -> str | None:
+    """What is said of the same weights with other data; None where there are none."""
+    if not others:
+        return None
+    return (
+        f"the same weights are there as {', '.join(sorted(others))}, with other data sets, and one "
+        "of the statements is wrong or says too little: enter them once, with all that they learned"
+    )
 
 
 def _counts(found: Found) -> dict[str, int]:

@@ -49,8 +49,8 @@ def read_recipe(given: Recipe | Path | str | None) -> tuple[Recipe | None, froze
         raise InputError(f'{given} is an empty recipe: give a JSON object such as {{"epochs": 3}}')
     try:
         return Recipe.from_dict(values), frozenset(values)
-    except UnknownName:
-        raise
+    except UnknownName as error:
+        raise UnknownName(f"{error.kind} in {given}:", error.name, error.known) from error
     except InputError as error:
         raise InputError(f"{given}: {error}") from error
     except TypeError as error:

@@ -5,6 +5,7 @@ Whatever is read here was said by whoever trained the model: it is declared. Pic
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import reprlib
@@ -85,6 +86,13 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
     require_own(folder, code=code)
     for name in (*_SETTINGS, "tokenizer.json"):
         _read(folder / name)
+    for path in sorted(folder.glob("tokenizer*.json")):
+        with path.open("rb") as file:
+            if file.read(3) == codecs.BOM_UTF8:
+                raise InputError(
+                    f"{path} begins with a byte order mark, which no tokenizer is read with: save "
+                    "it as UTF-8 without one"
+                )
     if is_adapter(folder):
         read_adapter(folder)
         return
@@ -98,7 +106,7 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
     config = _read(folder / CONFIG)
     _require_known(config, folder / CONFIG)
     _require_causal(config, code=code)
-    if config.get("auto_map") is None:
+    if not config.get("auto_map"):
         _require_values(folder)
     _require_weights(folder)
     if not any((folder / name).is_file() for name in TOKENIZERS):
@@ -178,7 +186,7 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
             f"{shown} is an encoder with a decoder, which reads a question whole and does not go "
             f"on with a text: {only}, those that continue a text token by token"
         )
-    own = config.get("auto_map") is not None
+    own = bool(config.get("auto_map"))
     known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (own and code)
     if named and not any(one.endswith(CAUSAL) for one in named):
         known = False
