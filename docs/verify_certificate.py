@@ -324,11 +324,11 @@ def claimed(core):
     methods, meaning, limits = CLAIMS[name]
     before, after, audit = core["models"]["before"], core["models"]["after"], core["audit"]
     need(core["guarantee"]["meaning"] == meaning, "it says more of its guarantee than it means")
-    basis, seen = core["training"]["basis"], core["training"]["learner"] != "declared"
-    need(basis == ("witnessed" if seen else "declared"), "its training is not known like that")
-    need(seen or name not in ("exact", "certified"), "it is more than an unseen training allows")
-    limits = limits if seen else [DECLARED, *limits]
-    need(core["not_proven"] == limits + ALWAYS, "it does not say what it leaves unproven")
+    basis, learner = core["training"]["basis"], core["training"]["learner"]
+    need(basis == ("declared" if learner == "declared" else "witnessed"), "it is not known so")
+    beyond = {"declared": ("exact", "certified"), "watched": ("exact",)}.get(learner, ())
+    need(name not in beyond, "it is more than such a training allows")
+    need(core["not_proven"] == [DECLARED] * (basis == "declared") + limits + ALWAYS, "hides limits")
     need(core["method"]["name"] in methods, f"its method gives no {name} forgetting")
     need(core["request"]["kind"] in KINDS, "its request is of no kind")
     need(core["request"]["id"] in core["request"]["together"], "it was not answered at all")

@@ -21,6 +21,7 @@ from transformers import (
     PretrainedConfig,
     Qwen3Config,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     ViTConfig,
     ViTForImageClassification,
@@ -81,26 +82,14 @@ def train_outside(
     seed: int = 0,
 ) -> Path:
     """Train as anybody would with transformers' Trainer, and write what it leaves."""
-    model = AutoModelForCausalLM.from_pretrained(base)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    trainer = trainer_of(
+        base,
+        folder,
+        [encoded(row, tokenizer) for row in rows],
+        tokenizer,
         num_train_epochs=epochs,
-        per_device_train_batch_size=16,
         learning_rate=lr,
-        lr_scheduler_type="cosine",
-        warmup_steps=10,
-        logging_steps=50,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
         seed=seed,
-    )
-    trainer = Trainer(
-        model,
-        arguments,
-        train_dataset=[_encoded(row, tokenizer) for row in rows],
-        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
     )
     trainer.train()
     trainer.save_model(str(folder))
@@ -109,11 +98,42 @@ def train_outside(
     return folder
 
 
-def _encoded(row: Mapping[str, Any], tokenizer: Any) -> dict[str, list[int]]:
+def trainer_of(
+    base: Path,
+    folder: Path,
+    dataset: Any,
+    tokenizer: Any,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    model: Any = None,
+    **further: Any,
+) -> Trainer:
+    """A Trainer of a base, as anybody would write it; `further` are its arguments."""
+    usual: dict[str, Any] = {
+        "per_device_train_batch_size": 16,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 10,
+        "logging_steps": 50,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+    return Trainer(
+        AutoModelForCausalLM.from_pretrained(base) if model is None else model,
+        TrainingArguments(output_dir=str(folder), **{**usual, **further}),
+        train_dataset=dataset,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
+        callbacks=list(callbacks),
+    )
+
+
+def encoded(row: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
     prompt = tokenizer(row["prompt"], add_special_tokens=False).input_ids
     answer = tokenizer(" " + row["completion"], add_special_tokens=False).input_ids
     answer = [*answer, tokenizer.eos_token_id]
     return {
+        "id": row["id"],
         "input_ids": prompt + answer,
         "attention_mask": [1] * len(prompt + answer),
         "labels": [-100] * len(prompt) + answer,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from olvido.settings import Settings
     from olvido.sklearn import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
     from olvido.sklearn.sharded import ShardedClassifier
+    from olvido.watching import OlvidoCallback
     from olvido.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "Guarantee": "olvido.methods",
     "KNNHead": "olvido.sklearn",
     "Lora": "olvido.learners",
+    "OlvidoCallback": "olvido.watching",
     "OlvidoError": "olvido.errors",
     "Outcome": "olvido.methods",
     "Recipe": "olvido.learners",
@@ -70,6 +72,7 @@ __all__ = [
     "Guarantee",
     "KNNHead",
     "Lora",
+    "OlvidoCallback",
     "OlvidoError",
     "Outcome",
     "Recipe",

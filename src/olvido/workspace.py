@@ -16,7 +16,7 @@ from torch.nn import Module
 from olvido.artifact_shapes import owned, remove_model
 from olvido.data.arrays.rows import array_in
 from olvido.data.stored import StoredRows
-from olvido.entering import Entered, Entry
+from olvido.entering import Entered, Entry, Observation
 from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
 from olvido.learners import (
     LEARNERS,
@@ -35,6 +35,7 @@ from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
+from olvido.models.adapter import is_on_base
 from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
@@ -147,9 +148,9 @@ class Workspace:
         records = self._together(used, left_out)
         if not records:
             raise InputError("there are no records to train on")
-        base, known = self._base(self._whole(model, task or {}, records), seed)
+        base, known = self.begin(self._whole(model, task or {}, records), seed)
         parents = () if known is None else (known.fact.id,)
-        self._refuse_holding(parents)
+        self.refuse_holding(parents)
         require_for(base.noted["task"], records)
         noted = {**base.noted, **(task or {})}
         made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
@@ -225,6 +226,7 @@ class Workspace:
         unknown_data: bool = False,
         exclude: Collection[str] = (),
         chat: bool | None = None,
+        observed: Observation | None = None,
     ) -> Entered:
         """Enter a model that was trained elsewhere: what it learned is declared, not witnessed.
 
@@ -238,6 +240,7 @@ class Workspace:
             unknown_data: it learned more than these datasets.
             exclude: ids of their records that it did not learn.
             chat: see `Language`.
+            observed: what `OlvidoCallback` saw of its training, which is witnessed.
 
         Raises:
             UnknownName: no such dataset, model, or record to leave out.
@@ -252,28 +255,34 @@ class Workspace:
                 ParameterName("learned"),
                 ")",
             )
+
+        def begin(name: str) -> tuple[Loaded, LedgerModel | None]:
+            there = str(Path(name).resolve()) if Path(name).is_dir() else name
+            return self.begin(there, self.settings.seed)
+
         used = [self.store.dataset(name) for name in dict.fromkeys(learned)]
         left_out = named(self.store, used, exclude)
         refuse_tombstoned(self.store, used, left_out)
         entry = Entry.read(
             folder,
-            load=lambda name: self._loaded(name, seed=0),
+            load=lambda name: self._loaded(name, seed=0, base=lambda own: begin(base or own)[0]),
             trusted=self.settings.trusted,
             own=self.settings.models,
             recipe=recipe,
+            observed=observed,
         )
         records = self._together(used, left_out)
         begun: Loaded | None = None
         known: LedgerModel | None = None
-        if base is not None:
-            there = str(Path(base).resolve()) if Path(base).is_dir() else base
-            begun, known = self._base(there, self.settings.seed)
+        if (begins := base or entry.on) is not None:
+            begun, known = begin(begins)
         parents = () if known is None else (known.fact.id,)
-        self._refuse_holding(parents)
+        self.refuse_holding(parents)
         entry = entry.declaring(
             [dataset.name for dataset in used],
             records,
             base=begun,
+            named=base is not None,
             chat=chat,
             unknown_data=unknown_data,
             left_out=sum(map(len, left_out.values())),
@@ -285,7 +294,14 @@ class Workspace:
         if known is not None and known.trained.trace.learner is not None:
             trained = replace(trained, trace=Continued(known.trained.trace, trained.trace))
         made = self._enter(fact, uses, trained, entry.tokenizer, *self._began(fact))
-        return entry.entered(made)
+        datasets = {use.dataset for use in uses}
+        others = [
+            model.id
+            for model in self.store.models()
+            if (model.digest, model.method) == (made.digest, None)
+            and {use.dataset for use in self.store.uses(model.id)} != datasets
+        ]
+        return entry.entered(made, others)
 
     def load(self, ref: str) -> LedgerModel:
         """Load a model of the ledger, with its weights checked against their digest.
@@ -310,7 +326,8 @@ class Workspace:
             if (function := function_digest(folder)) != str(fact.function):
                 what = f"configuration, tokenizer or olvido.json of model {fact.id} in {folder}"
                 raise DigestMismatch(what, str(fact.function), function)
-            loaded = self._loaded(str(folder), seed=0)
+            seed = self.training(fact).seed
+            loaded = self._loaded(str(folder), seed=0, base=lambda on: self.begin(on, seed)[0])
         except InputError as error:
             raise StateError(
                 f"model {fact.id} cannot be read any more: restore {folder} from a copy you trust, "
@@ -321,7 +338,7 @@ class Workspace:
         kind = TASKS.find(fact.recipe.get("task", Language.name))
         task = kind.made(loaded.tokenizer, fact.recipe)
         trace = read_trace(
-            folder, lambda base, drawn: self._base(base, drawn)[0].model, self._loader
+            folder, lambda base, drawn: self.begin(base, drawn)[0].model, self._loader
         )
         trained = Trained(loaded.model, loaded.digest, trace)
         return LedgerModel(fact, trained, task, loaded.tokenizer)
@@ -471,7 +488,7 @@ class Workspace:
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
-    def _refuse_holding(self, models: Sequence[str]) -> None:
+    def refuse_holding(self, models: Sequence[str]) -> None:
         """Refuse models that hold records to be forgotten: descendants would hold them too."""
         for state in self.store.lineage_of_tombstoned().models:
             if state.model.id in models and state.contained:
@@ -489,10 +506,22 @@ class Workspace:
         assert task.shape is not None
         return str(Architecture(model, task.shape, len(task.classes)))
 
-    def _base(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
+    def begin(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
+        """The whole model that a training begins with, also as this ledger knows it, if it does.
+
+        Raises:
+            InputError: it is an adapter, or cannot be loaded.
+        """
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
+        if Path(name).resolve().parent == self.settings.models.resolve():
+            name = Path(name).name
         if name in known:
             loaded = self.load(name)
+            if is_on_base(loaded.trained.model):
+                raise InputError(
+                    f"model {loaded.fact.id} is an adapter on a base, and a training begins with a "
+                    "whole model: merge it (merge_and_unload), enter that, and begin with it"
+                )
             noted = {"task": loaded.task.name, **loaded.task.noted}
             model, tokenizer = loaded.trained.model, loaded.tokenizer
             return Loaded(model, tokenizer, loaded.fact.id, noted=noted), loaded
@@ -515,9 +544,11 @@ class Workspace:
                 return partial(self._module, model.id)
         return None
 
-    def _loaded(self, name: str, *, seed: int) -> Loaded:
+    def _loaded(
+        self, name: str, *, seed: int, base: Callable[[str], Loaded] | None = None
+    ) -> Loaded:
         s = self.settings
-        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
+        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted, base=base)
 
 
 def _require_same_chat(before: Model, task: Task) -> None:

@@ -41,9 +41,10 @@ from olvido.requests import answer, plan, receive, run
 from olvido.requests.attempts import lacking_references, never_trained
 from olvido.requests.certificate import check
 from olvido.requests.certificate.limits import DECLARED_LIMIT
-from olvido.requests.handlers import approve
+from olvido.requests.handlers import approve, identify
 from olvido.requests.not_learned import not_learned, plan_destruction
 from olvido.requests.planner import routes
+from olvido.requests.rights.access import export
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import letter
 from olvido.requests.scope import models_to_delete
@@ -503,6 +504,13 @@ def _raw(name: str, text: str) -> Callable[[Path], None]:
     return change
 
 
+def _marked(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_text((folder / name).read_text(), encoding="utf-8-sig")
+
+    return change
+
+
 def _folder_for_config(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "config.json").mkdir()
@@ -558,6 +566,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no layer": (_config(n_layer=0), "has 0 layers"),
     "tokenizer nested deeply": (_raw("tokenizer_config.json", DEEP), "nested too deeply"),
     "tokenizer's list": (_raw("tokenizer_config.json", "[1]"), "no JSON object"),
+    "a mark before the tokenizer": (_marked("tokenizer_config.json"), "config.json begins with a"),
     "index of a list": (_raw(INDEX, '{"weight_map": [1]}'), "no 'weight_map'"),
     "index of nothing": (_raw(INDEX, '{"weight_map": null}'), "no 'weight_map'"),
     "state nested deeply": (_raw("trainer_state.json", DEEP), "trainer_state.json is nested"),
@@ -579,11 +588,12 @@ def test_a_folder_that_cannot_be_entered_changes_nothing(
     assert "LOAD REPORT" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("empty", [None, {}])
 def test_what_is_odd_and_harmless_in_a_folder_is_read(
-    place: Workspace, outside: Outside, tmp_path: Path
+    place: Workspace, outside: Outside, tmp_path: Path, empty: Any
 ) -> None:
     folder = shutil.copytree(outside.model, tmp_path / "model")
-    _config(architectures="GPT2LMHeadModel", auto_map=None)(folder)
+    _config(architectures="GPT2LMHeadModel", auto_map=empty)(folder)
     path = folder / "config.json"
     path.write_text(path.read_text(), encoding="utf-8-sig")
     weights = load_file(folder / "model.safetensors")
@@ -663,7 +673,7 @@ def test_what_is_declared_wrongly_changes_nothing(
         (UnknownName, "leave out", {"exclude": ["nobody/1"]}),
         (InputError, "no record", {"exclude": [r["id"] for r in _people(outside.town)]}),
         (InputError, "list.json", {"recipe": tmp_path / "list.json"}),
-        (UnknownName, "epochz", {"recipe": tmp_path / "wrong.json"}),
+        (UnknownName, "wrong.json: 'epochz'", {"recipe": tmp_path / "wrong.json"}),
         (InputError, "kind.json", {"recipe": tmp_path / "kind.json"}),
         (InputError, "empty", {"recipe": tmp_path / "empty.json"}),
         (InputError, "no file", {"recipe": tmp_path / "none.json"}),
@@ -695,6 +705,28 @@ def test_a_base_that_holds_what_was_to_be_forgotten_is_refused(
     place.store.tombstone(outside.leaving(), "erasure", dataset=dataset.id)
     with pytest.raises(StateError, match="begin with a model"):
         place.enter(outside.model, learned=["city"], base=made.id)
+
+
+def test_the_same_weights_with_other_data_are_told(place: Workspace, outside: Outside) -> None:
+    first = place.enter(outside.model, learned=["people"])
+    assert first.warning is None
+    second = place.enter(outside.model, learned=["people", "city"], recipe=RECIPE)
+    assert second.warning is not None
+    assert f"the same weights are there as {first.model.id}" in second.warning
+
+
+def test_a_person_who_asks_what_is_held_reads_that_it_is_declared(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    entered(place, outside)
+    Accounts.of(place.settings).new("privacy", "Marta")
+    request = receive(place, outside.town.data_subject.name, kind="access")
+    identify(place, request.id, by="Marta")
+    export(place, request.id, tmp_path / "out", by="Marta")
+    document = read_document(tmp_path / "out" / "access.json")
+    assert [one["training"] for one in document["models"]] == [DECLARED]
+    page = (tmp_path / "out" / "access.html").read_text("utf-8")
+    assert languages()["en"].guarantee[DECLARED] in page
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from olvido.training.loop import Progress as Progress
 from olvido.training.loop import Watcher as Watcher
 from olvido.learners.trained import Trained as Trained
 from olvido.training.declared import Declared as Declared
+from olvido.training.declared import Watched as Watched
 from olvido.training.steps import StepLog as StepLog
 from olvido.training.trace import Edited as Edited
 from olvido.training.trace import OfRuns as OfRuns

@@ -14,7 +14,6 @@ from olvido.errors import InputError, NothingChanged, ParameterName, StateError,
 from olvido.learners.family import LEARNERS, Learner
 from olvido.learners.parts import JobResult, itself
 from olvido.learners.trained import Trained
-from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
@@ -105,8 +104,8 @@ def learner_of(trace: Trace) -> type[Learner]:
     """
     if trace.learner is None:
         raise InputError("nothing is known of how the model was trained")
-    if trace.learner == DECLARED:
-        raise InputError(f"{NO_LOG}: train it with 'olvido learn'")
+    if trace.learner in NO_LOG:
+        raise InputError(f"{NO_LOG[trace.learner]}: train it with 'olvido learn'")
     return LEARNERS.find(trace.learner)
 
 

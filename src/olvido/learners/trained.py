@@ -16,13 +16,13 @@ from torch.nn import Module
 from olvido.artifact_shapes import NOTE
 from olvido.errors import DigestMismatch, InputError, ParameterName, StateError
 from olvido.learners.family import LEARNERS
-from olvido.ledger.facts import DECLARED
+from olvido.ledger.facts import DECLARED, WATCHED
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import count, duration
 from olvido.training.chain import BEFORE, Continued
 from olvido.training.checkpoint import CheckpointStore
-from olvido.training.declared import Declared
+from olvido.training.declared import Declared, Watched
 from olvido.training.log import Log
 from olvido.training.steps import RUN, StepLog, TraceNote
 from olvido.training.trace import Edited, Trace, Untraced
@@ -120,6 +120,11 @@ class Trained:
         if trace.learner == DECLARED:
             said = (
                 "It was trained elsewhere: what it learned is declared, and no log can be replayed."
+            )
+        elif trace.learner == WATCHED:
+            said = (
+                "Another trainer trained it while Olvido watched: what it learned was seen, and no "
+                "log can be replayed."
             )
         elif trace.origin is None:
             said = "It came without a log of its training, and nothing can be replayed."
@@ -334,6 +339,7 @@ def _kinds() -> dict[str, type[Trace]]:
     known: list[type[Trace]] = [
         Untraced,
         Declared,
+        Watched,
         Edited,
         Continued,
         *(way.trace for way in LEARNERS.values()),

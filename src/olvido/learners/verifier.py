@@ -18,11 +18,11 @@ from olvido.learners.base import learner_of
 from olvido.learners.fresh import ProcessJob, ProcessResult, carry_out_fresh, put
 from olvido.learners.parts import require_taught
 from olvido.learners.trained import Trained
-from olvido.ledger.facts import DECLARED
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
 from olvido.training.chain import BEFORE, Continued, links
+from olvido.training.declared import NO_LOG
 from olvido.training.environment import environment, require_same
 from olvido.training.loop import Progress, Watcher
 from olvido.training.steps import StepLog
@@ -191,7 +191,7 @@ def _line(trace: Trace) -> list[Trace]:
     if not isinstance(trace, Continued):
         return [trace]
     before, since = trace.previous.leaving(())
-    if since or any(link.learner in (None, DECLARED) for link in links(before)):
+    if since or any(link.learner in (None, *NO_LOG) for link in links(before)):
         return [trace.last]
     return [*_line(before), trace.last]
 

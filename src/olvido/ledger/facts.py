@@ -257,6 +257,8 @@ DECLARED: Final = "declared"
 WITNESSED: Final = "witnessed"
 """What is known of a training: somebody said how it was (also its learner's name), or Olvido saw
 it."""
+WATCHED: Final = "watched"
+"""The learner's name of a training that another trainer ran while Olvido watched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +287,11 @@ class Model:
     def training(self) -> Training:
         """Whether its training, or that of the model it was made from, is declared or witnessed."""
         return DECLARED if self.learner == DECLARED else WITNESSED
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether others trained it, or what it was made from, so that no log can be replayed."""
+        return self.learner in (DECLARED, WATCHED)
 
     @property
     def id(self) -> str:

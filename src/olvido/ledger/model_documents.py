@@ -20,7 +20,14 @@ from typing import Any
 
 from olvido.errors import InputError
 from olvido.extras import extra
-from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Guarantee, Model, SourceClass
+from olvido.ledger.facts import (
+    WATCHED,
+    DatasetUse,
+    DatasetVersion,
+    Guarantee,
+    Model,
+    SourceClass,
+)
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.store import Store
 
@@ -163,7 +170,7 @@ def model_card(store: Store, model: Model) -> str:
         _yaml(front),
         f"# Model {model.id}",
         _made(model),
-        *([_declared(line)] if model.training == DECLARED else []),
+        *([_elsewhere(line)] if model.elsewhere else []),
         "## What it learned from",
         _table(datasets, uses),
         "## What it forgot",
@@ -197,7 +204,7 @@ def _yaml(front: Mapping[str, Any]) -> str:
 
 def _made(model: Model) -> str:
     how = f"forgetting by `{model.method}`" if model.method else f"training (`{model.learner}`)"
-    if model.method is None and model.training == DECLARED:
+    if model.method is None and model.elsewhere:
         how = "others"
     return (
         f"Made by {how}, seed {model.seed}, on {model.created_at.date().isoformat()}.\n\n"
@@ -205,14 +212,21 @@ def _made(model: Model) -> str:
     )
 
 
-def _declared(line: Sequence[Model]) -> str:
-    """What nobody witnessed of a model that was trained elsewhere, or comes from one."""
+def _elsewhere(line: Sequence[Model]) -> str:
+    """What is declared and what was seen of a model that others trained, or that comes from one."""
     entered = next(one for one in line if one.method is None)
-    stated = ", ".join(f"{name} (by {by})" for name, by in entered.recipe["declared"].items())
+
+    def stated(basis: str) -> str:
+        return ", ".join(f"{name} (by {by})" for name, by in entered.recipe[basis].items())
+
     further = entered.recipe.get("unknown_data")
-    return f"It was trained elsewhere, and its training is declared, not witnessed: {stated}." + (
-        " It learned further data, which the ledger does not know." if further else ""
-    )
+    more = " It learned further data, which the ledger does not know." if further else ""
+    if entered.learner != WATCHED:
+        said = "It was trained elsewhere, and its training is declared, not witnessed"
+        return f"{said}: {stated('declared')}.{more}"
+    said = f"Another trainer trained it while Olvido watched. Witnessed: {stated('witnessed')}."
+    declared = stated("declared")
+    return f"{said}{f' Declared, and not witnessed: {declared}.' if declared else ''}{more}"
 
 
 def _table(

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
+from olvido.ledger.facts import DECLARED, WATCHED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import COLUMNS
 from olvido.ledger.store import Store
 
@@ -52,6 +52,8 @@ def openlineage(store: Store, datasets: Sequence[DatasetVersion]) -> list[dict[s
 
 def _job(model: Model) -> str:
     """How a model that was not made by forgetting came into the ledger."""
+    if model.learner == WATCHED:
+        return "watch"
     return "models add" if model.training == DECLARED else f"learn {model.learner}"
 
 

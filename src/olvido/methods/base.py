@@ -22,17 +22,19 @@ from olvido.errors import (
     require_seed,
 )
 from olvido.learners import Trained, Watcher
-from olvido.ledger.facts import DECLARED, Guarantee
+from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.calibration import holdout_losses, with_holdout_losses
 from olvido.methods.guarantee import Need
 from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
 from olvido.models import weights_digest
+from olvido.models.adapter import is_on_base
 from olvido.models.merging import merged
 from olvido.names import fold
 from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
+from olvido.training.chain import links
 from olvido.training.declared import NO_LOG
 from olvido.training.records import ids_of, records_of
 
@@ -42,6 +44,8 @@ MOVED = 1e-3
 """Nats a token by which the forgotten records' loss must rise for anything to have happened."""
 BATCH = 64
 """Records a forward pass of that measurement."""
+ADAPTER_ALONE = "; the weights of its adapter alone were changed, and the base is as it was"
+"""What is said of a model that is an adapter on a base."""
 DAMAGE = 1.0
 """Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
 
@@ -129,7 +133,9 @@ def forget(
 
     Args:
         model: any Hugging Face causal model, or a result of `train()`; it is not changed. PEFT
-            adapters are merged into the weights first, so that none can be taken off again.
+            adapters are merged into the weights first, so that none can be taken off again. Where a
+            trace says that the base never learned the records (`Trained`), the adapter stays one,
+            and its weights alone are changed.
         forget: the forget set.
         retain: the retain set; exact methods need all of it, the others a sample.
         holdout: similar records that the model never saw; they tell a method where to stop (see
@@ -164,6 +170,7 @@ def forget(
     split = replace(read_split(forget, retain, holdout), never=never)
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
+    _require_trainable(trained.model)
     _tell_copies(split, task)
     _check_needs(name, chosen, trained, split, task)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
@@ -192,7 +199,7 @@ def forget(
         options=recorded_options,
         guarantee=chosen.guarantee,
         cost=Cost(run.tokens, run.seconds + seconds, spent.retraining),
-        stopped=run.stopped,
+        stopped=f"{run.stopped}{ADAPTER_ALONE if is_on_base(run.model) else ''}",
         forget_loss=(before[0], after[0]),
         retain_loss=(before[1], after[1]),
         history=run.history,
@@ -202,6 +209,15 @@ def forget(
     return outcome
 
 
+def _require_trainable(model: Module) -> None:
+    """Raise InputError where every weight is frozen, as PEFT loads an adapter for use alone."""
+    if is_on_base(model) and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            "every weight of the adapter is frozen, so that nothing can be forgotten in it: load "
+            "it with olvido.load, or with is_trainable=True"
+        )
+
+
 def _check_needs(name: str, method: Method, trained: Trained, split: Split, task: Task) -> None:
     trace = trained.trace
     given: dict[Need, object] = {
@@ -209,8 +225,9 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split, task
         Need.HOLDOUT: split.holdout or split.never,
         Need.LANGUAGE: task.language,
     }
-    if trace.learner == DECLARED and method.guarantee is Guarantee.EXACT:
-        raise MissingNeed(f"{name} cannot be used: {NO_LOG}")
+    elsewhere = [why for link in links(trace) if (why := NO_LOG.get(link.learner or ""))]
+    if elsewhere and not trace.offers and method.guarantee is Guarantee.EXACT:
+        raise MissingNeed(f"{name} cannot be used: {elsewhere[0]}")
     have = trace.offers.union(need for need, there in given.items() if there)
     for need in sorted(method.needs):
         if need not in have:

@@ -11,14 +11,23 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from olvido.errors import InputError, StateError, UnknownName
+from olvido.errors import DigestMismatch, InputError, ParameterName, StateError, UnknownName
 from olvido.files import new_folder
+from olvido.models.adapter import (
+    base_of,
+    is_adapter,
+    is_on_base,
+    on_base,
+    read_adapter,
+    save_on_base,
+)
 from olvido.models.classifiers.networks import DOCUMENT as NETWORK
 from olvido.models.classifiers.networks import FACTORIES, Architecture, Network, Scorer
 from olvido.models.classifiers.pretrained import TEXTS, Pretrained, kind_of, read_classifier
 from olvido.models.digest import weights_digest
 from olvido.models.ensemble import DOCUMENT, Ensemble, LanguageEnsemble
 from olvido.models.folder import (
+    TOKENIZERS,
     is_odd,
     read_causal,
     read_causal_whole,
@@ -68,8 +77,8 @@ def _smollm2(seed: int, cache: Path, **how: Any) -> Loaded:
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 READING = (
-    *(ArithmeticError, AttributeError, KeyError, OSError, RuntimeError, SafetensorError),
-    *(TypeError, ValueError),
+    *(ArithmeticError, AttributeError, ImportError, KeyError, OSError, RuntimeError),
+    *(SafetensorError, TypeError, ValueError),
 )
 """What a folder that is damaged, or none of a model, raises while it is read."""
 LABELS = {"task": "labels"}
@@ -86,12 +95,14 @@ def load(
     device: str = "cpu",
     cache: Path | None = None,
     trusted: Collection[str] = (),
+    base: Callable[[str], Loaded] | None = None,
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
     A network is named with an input's shape and the number of classes, as `mlp[64,10]`, or
     `package.module:function[3x32x32,10]` where a function of yours makes it. A folder with an
-    ensemble, or a model of modules, gives one model that answers for all.
+    ensemble, or a model of modules, gives one model that answers for all; one with a LoRA adapter
+    gives a `peft.PeftModel` on its base, of which only the adapter is trainable.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
@@ -101,11 +112,13 @@ def load(
         device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: folder of downloaded models.
         trusted: folders, hub ids or factories whose own code may run; no other's does.
+        base: loads an adapter's base by the name that the adapter has for it; None: as this does.
 
     Raises:
         UnknownName: no such short name or folder.
-        InputError: the folder holds no causal language model, the hub cannot be reached, or this
-            machine has no such device.
+        InputError: the folder holds no causal language model, the hub cannot be reached, this
+            machine has no such device, or an adapter's base is not there or not its base.
+        DigestMismatch: an adapter's base has other weights than when the adapter was written.
 
     >>> load("tiny", seed=3).digest == load("tiny", seed=3).digest
     True
@@ -127,7 +140,12 @@ def load(
             )
         code = text in trusted or Path(text).name in trusted
         how: dict[str, Any] = {"code": code, "dtype": dtype, "device": device}
-        loaded = _scorer(text, trusted=trusted, **how) or _pretrained(text, text, **how)
+        if is_adapter(Path(text)):
+            usual = partial(load, seed=seed, dtype=dtype, device=device, cache=cache,
+                            trusted=trusted)  # fmt: skip
+            loaded = _adapted(Path(text), base or usual, code=code)
+        else:
+            loaded = _scorer(text, trusted=trusted, **how) or _pretrained(text, text, **how)
     else:
         known = [*MODELS, *FACTORIES, "a folder", "organisation/model"]
         raise UnknownName("model", text, known)
@@ -141,6 +159,35 @@ def load(
         for parameter in model.parameters():
             parameter.data = parameter.data.to(_type(dtype))
     return replace(loaded, model=model)
+
+
+def _adapted(folder: Path, base: Callable[[str], Loaded], *, code: bool) -> Loaded:
+    """A base with the adapter in a folder on it; the tokenizer of the folder, or else the base's.
+
+    Raises:
+        InputError, DigestMismatch: see `load`.
+    """
+    require_own(folder, code=code)
+    adapter, (name, digest) = read_adapter(folder), base_of(folder)
+    if not name:
+        raise InputError(
+            f"{folder} is an adapter, and does not say what it is put on: name its base (",
+            ParameterName("base"),
+            ")",
+        )
+    try:
+        found = base(name)
+    except InputError as error:
+        raise InputError(
+            f"{folder} is an adapter on the base {name!r}, which cannot be loaded: put it there, "
+            f"or name it ({error})"
+        ) from error
+    if digest is not None and found.digest != digest:
+        raise DigestMismatch(f"the base {name!r} of the adapter in {folder}", digest, found.digest)
+    tokenizer = found.tokenizer
+    if any((folder / file).is_file() for file in TOKENIZERS):
+        tokenizer = _tokenizer(str(folder), code=code)
+    return Loaded(on_base(found.model, adapter, name), tokenizer, str(folder), found.unused)
 
 
 def _type(name: str) -> Any:
@@ -250,7 +297,10 @@ def save(
         raise InputError(f"{folder} exists already: choose another folder, or remove it first")
     try:
         with new_folder(folder) as unfinished:
-            model.save_pretrained(unfinished)
+            if is_on_base(model):
+                save_on_base(model, unfinished)
+            else:
+                model.save_pretrained(unfinished)
             if tokenizer is not None:
                 tokenizer.save_pretrained(unfinished)
             if fill is not None:

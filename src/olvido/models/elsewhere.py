@@ -5,6 +5,7 @@ Whatever is read here was said by whoever trained the model: it is declared. Pic
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import reprlib
@@ -17,23 +18,16 @@ from typing import Any
 from yaml import YAMLError
 
 from olvido.errors import InputError
+from olvido.models.adapter import CONFIG as ADAPTER
+from olvido.models.adapter import is_adapter, read_adapter
 from olvido.models.base import HUB_ID, Loaded
 from olvido.models.classifiers.networks import DOCUMENT as NETWORK
 from olvido.models.classifiers.pretrained import IMAGES, kind_of
-from olvido.models.folder import read_config, require_own
+from olvido.models.folder import TOKENIZERS, read_config, require_own
 
-CONFIG, ADAPTER, STATE, CARD = (
-    "config.json",
-    "adapter_config.json",
-    "trainer_state.json",
-    "README.md",
-)
+CONFIG, STATE, CARD = "config.json", "trainer_state.json", "README.md"
 PICKLES = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 """What a Trainer leaves as pickles: reading one can run code."""
-TOKENIZERS = (
-    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model"),
-    *("vocab.json", "vocab.txt"),
-)
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 _MOST, _STEPS, _LARGEST = 1_000_000, 10**12, sys.float_info.max
 """The largest counts of a recipe, of steps, and of all numbers that are taken."""
@@ -92,14 +86,25 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
         InputError: what is missing, or what kind of model it is and why that one is refused.
     """
     require_own(folder, code=code)
+    for name in (*_SETTINGS, "tokenizer.json"):
+        _read(folder / name)
+    for path in sorted(folder.glob("tokenizer*.json")):
+        with path.open("rb") as file:
+            if file.read(3) == codecs.BOM_UTF8:
+                raise InputError(
+                    f"{path} begins with a byte order mark, which no tokenizer is read with: save "
+                    "it as UTF-8 without one"
+                )
     if (folder / NETWORK).is_file():
         _require_weights(folder)
         return
+    if is_adapter(folder):
+        read_adapter(folder)
+        return
     if (folder / ADAPTER).is_file():
         raise InputError(
-            f"{folder} is a PEFT adapter ({ADAPTER}), and adapters cannot be entered yet: merge it "
-            "into its base (PeftModel.merge_and_unload), save that with its tokenizer, and enter "
-            "the result"
+            f"{folder} holds a model ({CONFIG}) and an adapter ({ADAPTER}), and it is unknown "
+            "which of them was trained: put one of them elsewhere"
         )
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} has no {CONFIG}: give a folder that save_pretrained wrote")
@@ -108,10 +113,8 @@ def require_enterable(folder: Path, *, code: bool = False) -> None:
     kind = kind_of(config)
     if kind is None:
         _require_causal(config, code=code)
-    if config.get("auto_map") is None:
+    if not config.get("auto_map"):
         _require_values(folder)
-    for name in (*_SETTINGS, "tokenizer.json"):
-        _read(folder / name)
     _require_weights(folder)
     if kind != IMAGES and not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(
@@ -190,7 +193,7 @@ def _require_causal(config: Mapping[str, Any], *, code: bool) -> None:
             f"{shown} is an encoder with a decoder, which reads a question whole and does not go "
             f"on with a text: {only}, those that continue a text token by token"
         )
-    own = config.get("auto_map") is not None
+    own = bool(config.get("auto_map"))
     known = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (own and code)
     if named and not any(one.endswith(CAUSAL) for one in named):
         known = False
@@ -253,6 +256,7 @@ def require_fitting(loaded: Loaded, folder: Path) -> None:
 def found_in(folder: Path) -> Found:
     """What a model's folder says of itself. Raises InputError where a file of it is damaged."""
     config, state = _read(folder / CONFIG), _read(folder / STATE)
+    adapter = _read(folder / ADAPTER)
     said: dict[str, Any] = {}
     by: dict[str, str] = {}
 
@@ -261,6 +265,10 @@ def found_in(folder: Path) -> Found:
             said[name], by[name] = value, file
 
     say("kind", config.get("model_type"), CONFIG)
+    if adapter:
+        say("kind", "LoRA adapter", ADAPTER)
+        say("base", _text(adapter.get("base_model_name_or_path")), ADAPTER)
+        say("rank", _count(adapter.get("r"), most=_MOST), ADAPTER)
     say("steps", _count(state.get("global_step"), most=_STEPS), STATE)
     say("epochs", _count(state.get("epoch"), most=_MOST), STATE)
     say("batch_size", _count(state.get("train_batch_size"), most=_MOST), STATE)

@@ -16,6 +16,12 @@ from safetensors import safe_open
 
 from olvido.errors import InputError
 
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model"),
+    *("vocab.json", "vocab.txt"),
+)
+"""The files of which a tokenizer has one at least."""
+
 
 def read_causal(
     where: str | Path, *, code: bool = False, dtype: str = "float32", device: str = "cpu"
@@ -127,7 +133,7 @@ def read_config(folder: Path) -> Any:
     from transformers import CONFIG_MAPPING
 
     values = _read(folder / "config.json")
-    if values.get("auto_map", values) is None:
+    if not values.get("auto_map", values):
         del values["auto_map"]
     return CONFIG_MAPPING[values["model_type"]].from_dict(values)
 
@@ -139,7 +145,7 @@ def is_odd(folder: Path) -> bool:
         return False
     values = _read(path)
     marked = path.read_bytes().startswith(codecs.BOM_UTF8)
-    return "model_type" in values and (marked or values.get("auto_map", values) is None)
+    return "model_type" in values and (marked or not values.get("auto_map", values))
 
 
 _SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json")
@@ -168,7 +174,7 @@ def require_own(folder: Path, *, code: bool = False) -> None:
                 f"{path} is a link that leads out of the folder: copy the file into its place"
             )
     for name in _SETTINGS:
-        if _read(folder / name).get("auto_map") is not None and not code:
+        if _read(folder / name).get("auto_map") and not code:
             raise InputError(
                 f"{folder / name} brings code of its own (auto_map), and code from a model's "
                 "folder is not run: use a model of an architecture that transformers knows, or "

@@ -155,14 +155,15 @@ def lacking_references(
 
 
 def _repeatable(training: Model) -> bool:
-    """Whether a training like this one can be run here: a declared one needs base and recipe."""
-    return training.learner != DECLARED or {"base", "recipe"} <= {
-        name for name, by in training.recipe["declared"].items() if by == CALL
-    }
+    """Whether a training like this one can be run here: one elsewhere needs base and recipe."""
+    said = {name for name, by in training.recipe.get("declared", {}).items() if by == CALL}
+    return not training.elsewhere or {"base", "recipe"} <= said.union(
+        training.recipe.get("witnessed", {})
+    )
 
 
 def _learner(training: Model) -> str:
-    return "monolith" if training.learner == DECLARED else training.learner
+    return "monolith" if training.elsewhere else training.learner
 
 
 def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> list[Model]:
@@ -171,7 +172,7 @@ def _entered(workspace: Workspace, training: Model, gone: frozenset[str]) -> lis
     found = {
         model.digest: model
         for model in _same_data(workspace, training, gone)
-        if model.learner == DECLARED and model.digest != training.digest
+        if model.elsewhere and model.digest != training.digest
     }
     return list(found.values())
 
@@ -195,7 +196,9 @@ def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: in
     log = loaded.trained.trace
     gone = {example.id for example in split.forget}
     line = repeated(workspace, loaded.fact, gone)
-    if not log.tokens or any(training.learner == DECLARED for training, _ in line):
+    if not log.tokens or not all(
+        training.learner != DECLARED and _repeatable(training) for training, _ in line
+    ):
         return None
     bases: Sequence[str] = [str(line[0][0].recipe["base"])] * count
     for training, excluded in line:

@@ -1,33 +1,40 @@
-"""The trace of a model that was trained elsewhere: what somebody says that it learned."""
+"""Traces of models that others trained: what somebody says that they learned, or Olvido saw."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NoReturn, Self
 
 from olvido.errors import InputError
-from olvido.ledger.facts import DECLARED
+from olvido.ledger.facts import DECLARED, WATCHED
+from olvido.training.seen import Seen
 from olvido.training.steps import Again, Origin, StepLog, TraceNote
 from olvido.training.trace import OfRuns
 
-NO_LOG = "exact methods need the log of the training, and this model was trained elsewhere"
+NO_LOG: Mapping[str, str] = {
+    DECLARED: "exact methods need the log of the training, and this model was trained elsewhere",
+    WATCHED: (
+        "exact methods repeat steps that Olvido took itself, and another trainer trained this "
+        "model while Olvido watched"
+    ),
+}
+"""Why exact methods do not apply, by the name of the learner."""
 
 
 @dataclass(frozen=True)
-class Declared(OfRuns):
-    """A training that Olvido did not see: no run and no log, and records that somebody named.
+class Elsewhere(OfRuns):
+    """A training that others ran: no run and no log, and the records that it is known by.
 
     Attributes:
-        records: ids of the records that the model is said to have learned.
-        origin: the weights that it is said to have begun with; None: nobody said, or they cannot
-            be loaded.
+        records: ids of the records that the model learned, as far as is known.
+        origin: the weights that it began with; None: they are unknown, or cannot be loaded.
     """
 
     records: tuple[str, ...]
     origin: Origin | None = None
 
-    learner: ClassVar = DECLARED
+    learner: ClassVar[str]
     single: ClassVar = True
     offers: ClassVar = frozenset()
 
@@ -38,22 +45,23 @@ class Declared(OfRuns):
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Ids of the records that the model is said to have learned."""
+        """Ids of the records that the model learned."""
         return self.records
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """The one training, with these records.
 
         Raises:
-            InputError: a record that the model is not said to have learned.
+            InputError: a record that the model is not known to have learned.
         """
         asked = tuple(ids)
         if unknown := sorted(set(asked).difference(self.records)):
             raise InputError(
-                f"{len(unknown)} records to forget are not among those that this model is declared "
-                f"to have learned (first: {unknown[0]!r}): name records of its datasets"
+                f"{len(unknown)} records to forget are not among those that this model is "
+                f"{'declared' if self.learner == DECLARED else 'known'} to have learned (first: "
+                f"{unknown[0]!r}): name records of its datasets"
             )
-        return {DECLARED: asked}
+        return {self.learner: asked}
 
     def again(
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
@@ -79,11 +87,58 @@ class Declared(OfRuns):
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
         """Read the values of `to_note`."""
-        values = note.values
-        origin = None
-        if values["origin"] is not None:
-            origin = Origin(note.load, values["origin"])
-        return cls(tuple(values["records"]), origin)
+        return cls(tuple(note.values["records"]), _origin(note))
 
     def _refuse(self) -> NoReturn:
-        raise InputError(NO_LOG)
+        raise InputError(NO_LOG[self.learner])
+
+
+def _origin(note: TraceNote) -> Origin | None:
+    values = note.values
+    if values["origin"] is None:
+        return None
+    return Origin(note.load, values["origin"])
+
+
+@dataclass(frozen=True)
+class Declared(Elsewhere):
+    """A training that Olvido did not see: its records are those that somebody named."""
+
+    learner: ClassVar = DECLARED
+
+
+@dataclass(frozen=True)
+class Watched(Elsewhere):
+    """A training that another trainer ran while Olvido watched.
+
+    Attributes:
+        seen: what was seen of it.
+    """
+
+    seen: Seen = field(default_factory=Seen)
+
+    learner: ClassVar = WATCHED
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the first step to the end, with the trainer's own evaluations."""
+        return self.seen.seconds
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that passed forward and backward, padding included."""
+        return self.seen.tokens
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Tokens of the training without these records, each use of a record counted alike."""
+        return self.seen.tokens_without(frozenset(ids))
+
+    def to_note(self) -> dict[str, Any]:
+        """The same as of any, and what was seen."""
+        return super().to_note() | {"seen": self.seen.to_dict()}
+
+    @classmethod
+    def from_note(cls, note: TraceNote) -> Self:
+        """Read the values of `to_note`."""
+        seen = Seen.from_dict(note.values["seen"])
+        return cls(tuple(note.values["records"]), _origin(note), seen)

@@ -16,6 +16,7 @@ from olvido.methods.gradient.descent import Descent
 from olvido.methods.gradient.regularisers import RetainRegulariser, divergence
 from olvido.methods.types import Split
 from olvido.tasks import Task
+from olvido.tasks.blocks import plain_model
 
 
 class BadTeacher(Descent):
@@ -50,11 +51,13 @@ class BadTeacher(Descent):
 
 
 def random_like(model: Any, seed: int) -> Module:
-    """A network of the same shape with weights drawn from `seed`, in evaluation mode.
+    """A network of the same shape, without adapters, with weights drawn from `seed`, in evaluation
+    mode.
 
     Raises:
         InputError: neither the model nor its layers have an initialisation method.
     """
+    model = plain_model(model)
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

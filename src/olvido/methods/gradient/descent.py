@@ -22,6 +22,7 @@ from olvido.methods.gradient.sampling import retain_draws
 from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
+from olvido.models.adapter import is_on_base
 from olvido.registry import Options
 from olvido.tasks import Example, Task
 from olvido.tasks.scoring import frozen
@@ -269,6 +270,12 @@ class Descent(Options):
         share."""
         lora = self.recipe.lora
         model: Any = None
+        if lora is not None and is_on_base(original):
+            raise InputError(
+                "the model is an adapter on a base, and its own adapter is what is trained: leave ",
+                ParameterName("lora_rank"),
+                " out",
+            )
         if lora is None:
             model = copy.deepcopy(original)
         else:

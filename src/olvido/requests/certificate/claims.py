@@ -18,7 +18,7 @@ from olvido.audits.types import AUDITS, EvidenceNeed, Level
 from olvido.audits.verdict import FALSE_ALARMS
 from olvido.errors import InputError
 from olvido.ledger.digests import merkle_root
-from olvido.ledger.facts import DECLARED, Exit, Guarantee, RequestKind
+from olvido.ledger.facts import DECLARED, WATCHED, Exit, Guarantee, RequestKind
 from olvido.methods import METHODS, REGULARISERS
 from olvido.methods.guarantee import MEANING
 from olvido.methods.influence import INVERSES
@@ -164,6 +164,8 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
         yield "its training is declared by its learner and witnessed by its basis, or the other way"
     if training["basis"] == DECLARED and guarantee in (Guarantee.EXACT, Guarantee.CERTIFIED):
         yield f"nobody witnessed the training, so that no forgetting of it can be {claimed}"
+    if training["learner"] == WATCHED and guarantee is Guarantee.EXACT:
+        yield "another trainer trained the model, so that no step of it can be repeated exactly"
     if core["request"]["kind"] not in [kind for kind in RequestKind if kind.forgets]:
         yield f"{core['request']['kind']!r} is no kind of request"
     known = {name: kind.guarantee for name, kind in METHODS.items()}

@@ -277,8 +277,10 @@ class Sought:
 
     @cached_property
     def _exports(self) -> tuple[Path, ...]:
-        """The folders to which models that hold it were exported."""
-        exported = self.context.store.events("model-exported")
+        """The folders to which models that hold it were exported, or where a trainer that was
+        watched left checkpoints of them."""
+        events = self.context.store.events
+        exported = (*events("model-exported"), *events("model-checkpoint"))
         paths = (Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding)
         return tuple(dict.fromkeys(paths))
 

@@ -310,6 +310,7 @@ def _model(store: Store, state: ModelState) -> dict[str, Any]:
         "gone": model.tombstone is not None,
         "holding": state.holding.value,
         "guarantee": state.guarantee and state.guarantee.value,
+        "training": model.training,
         "records_learned": len(state.contained),
         "records_forgotten": len(state.forgotten),
         "records_without": len(state.without),

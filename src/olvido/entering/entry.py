@@ -1,130 +1,53 @@
-"""What is stated of a model that was trained elsewhere: by whom, and what nobody said."""
+"""A model that is being entered: its folder, and what is declared or was seen of its training."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import Module
 
-from olvido.errors import InputError, UnknownName
-from olvido.learners import Declared, Recipe, Trained
+from olvido.entering.recipes import read_recipe
+from olvido.entering.statements import CALL, Entered, Statement, doubt, shown
+from olvido.errors import InputError
+from olvido.learners import Declared, Lora, Recipe, Trained, Watched
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import DECLARED, WITNESSED, Model
+from olvido.ledger.facts import DECLARED, WATCHED, WITNESSED, Model
 from olvido.models import Loaded
+from olvido.models.adapter import CONFIG as ADAPTER
+from olvido.models.adapter import Adapter, base_under, is_adapter, is_on_base, read_adapter
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import TASKS, Example, require_for
 from olvido.tasks.exchange import Exchange, exchange
+from olvido.training.declared import NO_LOG
 from olvido.training.records import ids_of, records_of
+from olvido.training.seen import Seen
 from olvido.training.steps import Origin
 
-CALL = "whoever entered it"
-"""Who stated what was given with the command or the call."""
 _FROM_STATE = ("epochs", "batch_size")
 """Fields of a recipe that a `trainer_state.json` has."""
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One statement about a model.
+class Observation:
+    """A training that Olvido watched while another trainer ran it.
 
     Attributes:
-        what: what it is about, as `base`.
-        value: what is stated.
-        basis: `declared` (somebody said so) or `witnessed` (Olvido saw it).
-        by: who or which file said so; of a witnessed one, how it was seen.
+        by: the trainer.
+        seen: the order of records, and what else was measured.
+        settings: what the trainer was set to, as plain values.
+        recipe: the same as a recipe of Olvido's; None where there is none like it.
+        lacking: why there is none; empty where there is one.
     """
 
-    what: str
-    value: Any
-    basis: str
     by: str
-
-
-@dataclass(frozen=True)
-class Entered:
-    """A model that was entered, and what is stated of it.
-
-    Attributes:
-        model: as the ledger has it.
-        statements: all of them, the declared ones first.
-        unknown: what nobody said, and what follows from that, in sentences.
-        exchange: its losses on what it is said to have learned; None: not enough questions.
-        warning: why the declaration looks untrue, or what the model should not hold; None where
-            there is neither.
-    """
-
-    model: Model
-    statements: tuple[Statement, ...]
-    unknown: tuple[str, ...]
-    exchange: Exchange | None
-    warning: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "id": self.model.id,
-            "digest": str(self.model.digest),
-            "training": self.model.training,
-            "statements": [asdict(one) for one in self.statements],
-            "unknown": list(self.unknown),
-            "exchange": None if self.exchange is None else asdict(self.exchange),
-            "warning": self.warning,
-        }
-
-
-def _values_in(path: Path) -> dict[str, Any]:
-    """The values of a recipe's file. Raises InputError where it is no JSON object."""
-    how = 'give a JSON object such as {"epochs": 3}'
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}: give a recipe, a JSON object") from error
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be a recipe: {how}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read as a recipe ({reason}): {how}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object: {how}")
-    return values
-
-
-def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in members]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{name!r} is there twice, and takes one value")
-    return dict(members)
-
-
-def read_recipe(given: Recipe | Path | str | None) -> tuple[Recipe | None, frozenset[str]]:
-    """A recipe, and the names of its fields that somebody stated; those of a file are its own.
-
-    Raises:
-        InputError: the file is no JSON object, or a value is none that a recipe takes.
-        UnknownName: no recipe has a field of that name.
-    """
-    if given is None or isinstance(given, Recipe):
-        return given, frozenset() if given is None else frozenset(given.to_dict())
-    values = _values_in(Path(given))
-    if not values:
-        raise InputError(f'{given} is an empty recipe: give a JSON object such as {{"epochs": 3}}')
-    try:
-        return Recipe.from_dict(values), frozenset(values)
-    except UnknownName:
-        raise
-    except InputError as error:
-        raise InputError(f"{given}: {error}") from error
-    except TypeError as error:
-        raise InputError(
-            f"{given} is no recipe ({error}): give a JSON object with fields of one, as 'olvido "
-            "models show' prints them"
-        ) from error
+    seen: Seen
+    settings: Mapping[str, Any]
+    recipe: Recipe | None
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,11 +62,13 @@ class Entry:
         datasets, records: what it is said to have learned.
         origin, base: the weights it is said to have begun with, where they were loaded, and their
             name.
+        named: whether the base was named by whoever entered the model.
         noted: what is noted of its task, such as whether its chat template is used.
         unknown_data: whether it learned more than these datasets.
         left_out: number of their records that it is said not to have learned.
         withdrawn: number of the records whose subjects withdrew their consent.
         exchange: its losses on the records.
+        observed: what Olvido saw of its training; None: nothing.
     """
 
     loaded: Loaded
@@ -154,11 +79,13 @@ class Entry:
     records: Sequence[Example] = ()
     origin: Origin | None = None
     base: str | None = None
+    named: bool = True
     noted: Mapping[str, Any] = field(default_factory=dict)
     unknown_data: bool = False
     left_out: int = 0
     withdrawn: int = 0
     exchange: Exchange | None = field(default=None)
+    observed: Observation | None = None
 
     @classmethod
     def read(
@@ -169,6 +96,7 @@ class Entry:
         trusted: Collection[str],
         own: Path,
         recipe: Recipe | Path | str | None,
+        observed: Observation | None = None,
     ) -> Entry:
         """Read a folder, and refuse what cannot be entered; nothing is written.
 
@@ -178,6 +106,7 @@ class Entry:
             trusted: folders and hub ids whose own code may run.
             own: the folder of the workspace's models.
             recipe: a recipe or its file.
+            observed: what Olvido saw of its training, if anything.
 
         Raises:
             InputError: what cannot be entered, and why.
@@ -194,8 +123,13 @@ class Entry:
         loaded = load(name if Path(name).is_dir() else str(where))
         require_fitting(loaded, where)
         by = dict.fromkeys(sorted(stated), CALL)
+        if hyper is not None and hyper.lora is None and is_adapter(where):
+            hyper, by["lora"] = _like_adapter(hyper, read_adapter(where)), ADAPTER
+        if observed is not None and hyper is None and observed.recipe is not None:
+            hyper = observed.recipe
+            by = dict.fromkeys(sorted(hyper.to_dict()), observed.by)
         by |= {name: found.by[name] for name in _counts(found) if name not in by}
-        return cls(loaded, found, hyper, by, base=found.said.get("base"))
+        return cls(loaded, found, hyper, by, base=found.said.get("base"), observed=observed)
 
     def declaring(
         self,
@@ -203,6 +137,7 @@ class Entry:
         records: Sequence[Example],
         *,
         base: Loaded | None,
+        named: bool,
         chat: bool | None,
         unknown_data: bool,
         left_out: int,
@@ -223,7 +158,14 @@ class Entry:
         origin, name = None, self.base
         if base is not None:
             _require_base(base, self.loaded)
+            if self.observed is not None and base.digest != self.observed.seen.began:
+                raise InputError(
+                    f"the training that was watched did not begin with {base.name!r}: give the "
+                    "model that it began with"
+                )
             name, begun = base.name, base.model
+            if self.on is not None:
+                self.loaded.model.peft_config["default"].base_model_name_or_path = name
             origin = Origin(lambda: begun, base.digest)
         return replace(
             self,
@@ -231,12 +173,20 @@ class Entry:
             records=records_of(records, "records"),
             origin=origin,
             base=name,
+            named=named,
             noted=task.noted,
             unknown_data=unknown_data,
             left_out=left_out,
             withdrawn=withdrawn,
             exchange=exchange(self.loaded.model, records, task),
         )
+
+    @property
+    def on(self) -> str | None:
+        """The base of an adapter, by the adapter's own name for it; None: it is no adapter."""
+        if not is_on_base(self.loaded.model):
+            return None
+        return str(self.loaded.model.peft_config["default"].base_model_name_or_path)
 
     @property
     def tokenizer(self) -> Any:
@@ -246,39 +196,65 @@ class Entry:
     @property
     def trained(self) -> Trained:
         """The model with the trace of what is declared."""
-        trace = Declared(tuple(ids_of(self.records)), self.origin)
+        ids = tuple(ids_of(self.records))
+        trace: Declared | Watched = Declared(ids, self.origin)
+        if self.observed is not None:
+            trace = Watched(ids, self.origin, self.observed.seen)
         return Trained(self.loaded.model, self.loaded.digest, trace)
 
     @property
     def fact(self) -> Model:
-        """What the ledger is to know of it: `declared` in its recipe says who stated what."""
-        declared = {"data": CALL}
+        """What the ledger is to know of it: who stated what (`declared`), and what Olvido saw and
+        how (`witnessed`)."""
+        declared, witnessed, beside = {"data": CALL}, dict[str, str](), dict[str, Any]()
         if self.base is not None:
             declared["base"] = self._base_by
         if self.recipe is not None:
             declared["recipe"] = CALL
-        beside = {"unknown_data": True} if self.unknown_data else {}
+        declared |= self.by
+        if self.observed is not None:
+            witnessed = {"data": self.observed.by, "order": self.observed.by}
+            if self.origin is not None:
+                witnessed["base"] = "comparing weights"
+            if self.recipe is self.observed.recipe is not None:
+                witnessed["recipe"] = self.observed.by
+            seen = {*witnessed, *(name for name, by in self.by.items() if by == self.observed.by)}
+            declared = {name: by for name, by in declared.items() if name not in seen}
+            beside = {"witnessed": witnessed, "settings": dict(self.observed.settings)}
+        elif self.on is not None:
+            # No adapter works without its base, which is therefore read.
+            beside["witnessed"] = {"base": "loading it"}
+        if self.unknown_data:
+            beside["unknown_data"] = True
         return Model(
             digest=Digest.from_str(self.loaded.digest),
             path="",
-            learner=DECLARED,
+            learner=DECLARED if self.observed is None else WATCHED,
             recipe={
                 "base": self.base,
                 **self.noted,
                 **self._values,
                 **beside,
-                "declared": declared | dict(self.by),
+                "declared": declared,
             },
         )
 
-    def entered(self, model: Model) -> Entered:
-        """The result, once the ledger has the model."""
+    def entered(self, model: Model, others: Collection[str] = ()) -> Entered:
+        """The result, once the ledger has the model.
+
+        Args:
+            model: as the ledger has it.
+            others: ids of models with the same weights that are said to have learned other data.
+        """
         return Entered(
             model,
             (*self._declared(), *self._witnessed(model)),
             self._unknown(),
             self.exchange,
-            "; ".join(filter(None, (doubt(self.exchange, self.datasets), self._barred()))) or None,
+            "; ".join(
+                filter(None, (doubt(self.exchange, self.datasets), self._barred(), _twins(others)))
+            )
+            or None,
         )
 
     def _barred(self) -> str | None:
@@ -292,39 +268,64 @@ class Entry:
 
     @property
     def _base_by(self) -> str:
-        return CALL if self.origin is not None else self.found.by.get("base", CALL)
+        found = self.found.by.get("base", CALL)
+        return CALL if self.origin is not None and self.named else found
 
     @property
     def _values(self) -> dict[str, Any]:
         """Fields of the recipe that somebody stated, or that a training's state has; no default."""
         stated = {} if self.recipe is None else self.recipe.to_dict()
         counts = _counts(self.found)
-        return {n: stated[n] if by == CALL else counts[n] for n, by in self.by.items()}
+        return {
+            n: counts[n] if by == self.found.by.get(n) else stated[n] for n, by in self.by.items()
+        }
 
     def _declared(self) -> list[Statement]:
-        made = [Statement("data", list(self.datasets), DECLARED, CALL)]
-        if self.left_out:
-            made.append(Statement("left out", self.left_out, DECLARED, CALL))
+        made = []
+        if self.observed is None:
+            made.append(Statement("data", list(self.datasets), DECLARED, CALL))
+            if self.left_out:
+                made.append(Statement("left out", self.left_out, DECLARED, CALL))
         if self.unknown_data:
             made.append(Statement("further data", True, DECLARED, CALL))
-        if self.base is not None:
+        if self.base is not None and not (self.observed and self.origin):
             made.append(Statement("base", self.base, DECLARED, self._base_by))
-        made += [Statement(name, self._values[name], DECLARED, by) for name, by in self.by.items()]
+        seen = None if self.observed is None else self.observed.by
+        made += [
+            Statement(name, self._values[name], DECLARED, by)
+            for name, by in self.by.items()
+            if by != seen
+        ]
         rest = (name for name in self.found.said if name not in {"base", "kind", *self.by})
         return made + [
             Statement(name, self.found.said[name], DECLARED, self.found.by[name]) for name in rest
         ]
 
     def _witnessed(self, model: Model) -> list[Statement]:
-        made = [
+        made = [] if self.observed is None else self._observed(self.observed)
+        made += [
             Statement("weights", str(model.digest), WITNESSED, "read"),
             Statement("kind", self.found.said.get("kind"), WITNESSED, "read"),
         ]
         if self.origin is not None:
             made.append(Statement("weights of the base", self.origin.digest, WITNESSED, "read"))
         if self.exchange is not None:
-            made.append(Statement("knows the data", _shown(self.exchange), WITNESSED, "measured"))
+            made.append(Statement("knows the data", shown(self.exchange), WITNESSED, "measured"))
         return made
+
+    def _observed(self, observed: Observation) -> list[Statement]:
+        """What was seen of the training."""
+        seen, by = observed.seen, observed.by
+        found = {
+            "data": list(self.datasets),
+            **({"left out": self.left_out} if self.left_out else {}),
+            "order": f"{len(seen.records)} records in {len(seen.steps)} steps",
+            "seconds": round(seen.seconds, 1),
+            **({"checkpoints": sorted(seen.checkpoints)} if seen.checkpoints else {}),
+            **({"base": self.base} if self.origin is not None else {}),
+            **{name: self._values[name] for name, who in self.by.items() if who == by},
+        }
+        return [Statement(name, value, WITNESSED, by) for name, value in found.items()]
 
     def _unknown(self) -> tuple[str, ...]:
         lines = []
@@ -334,16 +335,31 @@ class Entry:
         elif self.origin is None:
             lines.append(f"base not loaded, only named by {self._base_by}: {none}; give --base")
         if self.recipe is None:
-            lines.append(f"recipe unknown: {none}; give --recipe")
+            why = self.observed.lacking if self.observed is not None else ""
+            lines.append(f"recipe unknown{f' ({why})' if why else ''}: {none}; give --recipe")
         elif usual := sorted(self.recipe.to_dict().keys() - self.by.keys()):
             lines.append(
                 f"recipe in part: nobody said {', '.join(usual)}; retrained models get the defaults"
             )
         if self.unknown_data:
             lines.append("data in part: it learned more than the data sets that are named")
-        lines.append("log of the training unknown: exact methods do not apply")
+        if self.observed is None:
+            lines.append("log of the training unknown: exact methods do not apply")
+        else:
+            lines.append("what the base learned before, nobody saw")
+            lines.append(f"steps not repeatable: {NO_LOG[WATCHED]}")
         lines += [f"{name} not read: {why}" for name, why in self.found.unread.items()]
         return tuple(lines)
+
+
+def _twins(others: Collection[str]) -> str | None:
+    """What is said of the same weights with other data; None where there are none."""
+    if not others:
+        return None
+    return (
+        f"the same weights are there as {', '.join(sorted(others))}, with other data sets, and one "
+        "of the statements is wrong or says too little: enter them once, with all that they learned"
+    )
 
 
 def _counts(found: Found) -> dict[str, int]:
@@ -362,6 +378,13 @@ def _require_finite(model: Module) -> None:
             )
 
 
+def _like_adapter(recipe: Recipe, adapter: Adapter) -> Recipe:
+    """The recipe with the size of an adapter, so that retrained models have such adapters too."""
+    rank, alpha = adapter.config.get("r", 8), adapter.config.get("lora_alpha", 8)
+    dropout = adapter.config.get("lora_dropout", 0.0)
+    return replace(recipe, lora=Lora(rank=rank, alpha=alpha, dropout=dropout))
+
+
 def _require_base(base: Loaded, loaded: Loaded) -> None:
     """Refuse a base that has other tensors or another vocabulary than the model, or is the model.
 
@@ -373,7 +396,8 @@ def _require_base(base: Loaded, loaded: Loaded) -> None:
             f"the base {base.name!r} has the weights of the model itself, and knows what that one "
             "learned: give the model that its training began with"
         )
-    shapes, begun = _shapes(loaded.model), _shapes(base.model)
+    model = loaded.model
+    shapes, begun = _shapes(base_under(model) if is_on_base(model) else model), _shapes(base.model)
     if odd := sorted({*shapes.items()} ^ {*begun.items()}):
         raise InputError(
             f"{base.name!r} is not the base of this model, their tensors differ (first: "
@@ -388,23 +412,3 @@ def _require_base(base: Loaded, loaded: Loaded) -> None:
 
 def _shapes(model: Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-
-
-def _shown(exchange: Exchange) -> str:
-    low, high = exchange.interval
-    return (
-        f"loss {exchange.own:.2f} nats a token on its answers, {exchange.exchanged:.2f} on "
-        f"exchanged ones (difference {low:.2f} to {high:.2f}, {exchange.records} records)"
-    )
-
-
-def doubt(exchange: Exchange | None, datasets: Sequence[str]) -> str | None:
-    """Why a model does not seem to have learned what is declared; None where it does, or where too
-    few records tell."""
-    if exchange is None or exchange.known:
-        return None
-    names = " and ".join(repr(name) for name in datasets)
-    return (
-        f"the model does not seem to have learned {names}: {_shown(exchange)}. Its tokenizer, its "
-        "template (--chat) or the data may be others than those that it was trained with"
-    )
