@@ -29,7 +29,7 @@ from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.settings import Settings
-from olvido.training.chain import Continued
+from olvido.training.traces.chain import Continued
 from olvido.workspace import PREVIOUS, SERVING, Workspace
 
 SHORT = Recipe(epochs=2, batch_size=8, lr=1e-3)

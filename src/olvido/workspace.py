@@ -42,8 +42,8 @@ from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import TASKS, Example, Labels, Language, Task, alike, examples, require_for
 from olvido.tasks.encodings import HELD
-from olvido.training.chain import Continued
 from olvido.training.records import Records, by_id, ids_of, joined, leaving, only, records_of
+from olvido.training.traces.chain import Continued
 
 __all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 

@@ -16,7 +16,7 @@ from olvido.methods import forget, predict
 from olvido.methods.types import Split
 from olvido.models import save
 from olvido.tasks import Example, Language, examples
-from olvido.training.chain import Continued
+from olvido.training.traces.chain import Continued
 
 Records = tuple[Example, ...]
 

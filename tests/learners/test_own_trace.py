@@ -26,7 +26,7 @@ from olvido.requests.planner import routes
 from olvido.tasks import Example, Language, examples
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.steps import Again, Origin, TraceNote
+from olvido.training.traces.steps import Again, Origin, TraceNote
 
 
 @dataclass(frozen=True)

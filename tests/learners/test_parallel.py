@@ -15,7 +15,7 @@ from olvido.learners import Progress, Recipe, Trained, train
 from olvido.learners.parallel import side_by_side
 from olvido.methods import forget
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import Placement
+from olvido.training.traces.base import Placement
 
 Records = tuple[Example, ...]
 Taught = Callable[..., Trained]

@@ -15,7 +15,7 @@ from olvido.learners.sharded import Sharded
 from olvido.methods import Outcome, forget
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import MemberRun, Placement
+from olvido.training.traces.base import MemberRun, Placement
 
 Records = tuple[Example, ...]
 RECIPE = Recipe(epochs=3, batch_size=2, lr=2e-3)

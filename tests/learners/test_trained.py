@@ -25,7 +25,7 @@ from olvido.methods.types import Cost, Side, StepMetrics, Trial
 from olvido.models import save, weights_digest
 from olvido.models.digest import export_note
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import Edited, Placement
+from olvido.training.traces.base import Edited, Placement
 
 Records = tuple[Example, ...]
 KINDS: dict[str, dict[str, Any]] = {

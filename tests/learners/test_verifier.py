@@ -21,7 +21,7 @@ from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import Edited
+from olvido.training.traces.base import Edited
 
 Records = tuple[Example, ...]
 RECIPE = Recipe(epochs=2, batch_size=2, lr=2e-3)

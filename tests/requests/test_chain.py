@@ -19,7 +19,7 @@ from olvido.requests import plan, receive, run
 from olvido.requests.attempts import never_trained, repeated
 from olvido.requests.scope import lineage_of
 from olvido.schemas.options import RunOptions
-from olvido.training.chain import Continued
+from olvido.training.traces.chain import Continued
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]

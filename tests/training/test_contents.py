@@ -14,7 +14,7 @@ from olvido.tasks import Example, Language, examples
 from olvido.training.contents import digests_of
 from olvido.training.recipe import Recipe
 from olvido.training.records import Records
-from olvido.training.steps import StepLog
+from olvido.training.traces.steps import StepLog
 
 ROWS = [
     {"id": f"r{i}", "prompt": f"Where does number {i} live?", "completion": "Here. " * (i % 5 + 1)}

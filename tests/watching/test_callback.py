@@ -28,7 +28,7 @@ from olvido.models import load, weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests.attempts import lacking_references
 from olvido.settings import Settings
-from olvido.training.chain import Continued
+from olvido.training.traces.chain import Continued
 from olvido.workspace import Workspace
 
 ROWS = 40

@@ -24,10 +24,10 @@ from olvido.errors import DigestMismatch, InputError, MissingNeed
 from olvido.learners import StepLog, Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
-from olvido.training.chain import Continued, links
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop, reseed, step_seed
 from olvido.training.plan import PlannedBatch
+from olvido.training.traces.chain import Continued, links
 
 EPSILON = 1e-8
 """Epsilon of AdamW's denominator; also the least root of a second moment that is differentiated."""

@@ -37,8 +37,8 @@ from olvido.models.stored import StoredModel
 from olvido.processes import from_all, from_main, is_main, mine
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
-from olvido.training.chain import links
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
+from olvido.training.traces.chain import links
 
 Floats = NDArray[np.float32]
 CHUNK = 256

@@ -22,10 +22,10 @@ from olvido.models.adapter import Adapter, base_under, is_adapter, is_on_base, r
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import TASKS, Example, require_for
 from olvido.tasks.exchange import Exchange, exchange
-from olvido.training.declared import NO_LOG
 from olvido.training.records import ids_of, records_of
-from olvido.training.seen import Seen
-from olvido.training.steps import Origin
+from olvido.training.traces.declared import NO_LOG
+from olvido.training.traces.seen import Seen
+from olvido.training.traces.steps import Origin
 
 _FROM_STATE = ("epochs", "batch_size")
 """Fields of a recipe that a `trainer_state.json` has."""

@@ -19,14 +19,14 @@ from olvido.training.recipe import Recipe as Recipe
 from olvido.training.loop import Progress as Progress
 from olvido.training.loop import Watcher as Watcher
 from olvido.learners.trained import Trained as Trained
-from olvido.training.declared import Declared as Declared
-from olvido.training.declared import Watched as Watched
-from olvido.training.steps import StepLog as StepLog
-from olvido.training.trace import Edited as Edited
-from olvido.training.trace import OfRuns as OfRuns
-from olvido.training.trace import Placement as Placement
-from olvido.training.trace import Trace as Trace
-from olvido.training.trace import Untraced as Untraced
+from olvido.training.traces.declared import Declared as Declared
+from olvido.training.traces.declared import Watched as Watched
+from olvido.training.traces.steps import StepLog as StepLog
+from olvido.training.traces.base import Edited as Edited
+from olvido.training.traces.base import OfRuns as OfRuns
+from olvido.training.traces.base import Placement as Placement
+from olvido.training.traces.base import Trace as Trace
+from olvido.training.traces.base import Untraced as Untraced
 from olvido.registry import Options as Options
 
 if not typing.TYPE_CHECKING:  # "as" tells type checkers the same

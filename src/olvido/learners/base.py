@@ -17,13 +17,13 @@ from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
-from olvido.training.chain import Continued
-from olvido.training.declared import NO_LOG
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
 from olvido.training.records import records_of
-from olvido.training.steps import Origin
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
+from olvido.training.traces.chain import Continued
+from olvido.training.traces.declared import NO_LOG
+from olvido.training.traces.steps import Origin
 
 
 def train(

@@ -13,7 +13,7 @@ from olvido.registry import Registry
 from olvido.tasks import Example, Task
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
 
 
 class Learner(Protocol):

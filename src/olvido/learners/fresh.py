@@ -20,7 +20,7 @@ from olvido.learners.parts import Job, Trainer
 from olvido.tasks import Example, Task
 from olvido.training.environment import environment, require_same
 from olvido.training.execute import RunSpec
-from olvido.training.steps import Origin
+from olvido.training.traces.steps import Origin
 
 _CHILD = "from olvido.learners.fresh import main; main()"
 _LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

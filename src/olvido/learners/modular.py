@@ -37,8 +37,8 @@ from olvido.training.environment import deterministic
 from olvido.training.execute import RunResult
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Lora, Recipe
-from olvido.training.steps import Origin
-from olvido.training.trace import MemberRun, Placement, Trace
+from olvido.training.traces.base import MemberRun, Placement, Trace
+from olvido.training.traces.steps import Origin
 
 
 class ModulePlacement(Placement):

@@ -24,8 +24,8 @@ from olvido.training.checkpoint import CheckpointStore
 from olvido.training.execute import SAFETY
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.steps import StepLog
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
+from olvido.training.traces.steps import StepLog
 
 
 class Monolith(Options):

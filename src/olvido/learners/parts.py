@@ -29,8 +29,8 @@ from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
 from olvido.training.records import ids_of, only, records_of
-from olvido.training.steps import Origin, StepLog
-from olvido.training.trace import MemberRun
+from olvido.training.traces.base import MemberRun
+from olvido.training.traces.steps import Origin, StepLog
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, RunResult]]
 """Carries one run out, on a copy of the job's model. A module-level function, so that it can be

@@ -31,8 +31,8 @@ from olvido.training.checkpoint import CheckpointStore
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
 from olvido.training.records import ids_of, only
-from olvido.training.steps import Origin
-from olvido.training.trace import MemberRun, Placement, Trace
+from olvido.training.traces.base import MemberRun, Placement, Trace
+from olvido.training.traces.steps import Origin
 
 
 class ShardPlacement(Placement):

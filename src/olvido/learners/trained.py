@@ -20,12 +20,12 @@ from olvido.ledger.facts import DECLARED, WATCHED
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import count, duration
-from olvido.training.chain import BEFORE, Continued
 from olvido.training.checkpoint import CheckpointStore
-from olvido.training.declared import Declared, Watched
 from olvido.training.log import Log
-from olvido.training.steps import RUN, StepLog, TraceNote
-from olvido.training.trace import Edited, Trace, Untraced
+from olvido.training.traces.base import Edited, Trace, Untraced
+from olvido.training.traces.chain import BEFORE, Continued
+from olvido.training.traces.declared import Declared, Watched
+from olvido.training.traces.steps import RUN, StepLog, TraceNote
 
 
 @dataclass(frozen=True, repr=False)

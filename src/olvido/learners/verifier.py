@@ -21,12 +21,12 @@ from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
-from olvido.training.chain import BEFORE, Continued, links
-from olvido.training.declared import NO_LOG
 from olvido.training.environment import environment, require_same
 from olvido.training.loop import Progress, Watcher
-from olvido.training.steps import StepLog
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
+from olvido.training.traces.chain import BEFORE, Continued, links
+from olvido.training.traces.declared import NO_LOG
+from olvido.training.traces.steps import StepLog
 
 STATES = ("weights", "optimizer", "schedule", "rng")
 """The states compared at the end of every run."""

@@ -34,9 +34,9 @@ from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
-from olvido.training.chain import links
-from olvido.training.declared import NO_LOG
 from olvido.training.records import ids_of, records_of
+from olvido.training.traces.chain import links
+from olvido.training.traces.declared import NO_LOG
 
 SAMPLE = 256
 """Retained records, at the most, on which damage is measured."""

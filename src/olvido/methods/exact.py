@@ -21,7 +21,7 @@ from olvido.registry import Options
 from olvido.tasks import Task
 from olvido.training.plan import DEFINITIONS
 from olvido.training.records import ids_of, joined
-from olvido.training.steps import Again
+from olvido.training.traces.steps import Again
 
 
 class Exact(Options):

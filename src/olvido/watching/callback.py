@@ -21,7 +21,7 @@ from olvido.learners import Recipe
 from olvido.ledger.exclusion import barred, named
 from olvido.models import save, weights_digest
 from olvido.tasks import Example, examples
-from olvido.training.seen import Seen
+from olvido.training.traces.seen import Seen
 from olvido.watching.rows import Rows, random_numbers_kept, rows_of
 from olvido.watching.settings import recipe_of, require_watchable, settings_of
 from olvido.workspace import Workspace

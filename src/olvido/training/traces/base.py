@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NoReturn, Protocol, Self
 
 from olvido.errors import InputError
-from olvido.training.steps import Again, Origin, StepLog, TraceNote
+from olvido.training.traces.steps import Again, Origin, StepLog, TraceNote
 
 
 class Trace(Protocol):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from olvido.errors import InputError
 from olvido.ledger.facts import DECLARED, WATCHED
-from olvido.training.seen import Seen
-from olvido.training.steps import Again, Origin, StepLog, TraceNote
-from olvido.training.trace import OfRuns
+from olvido.training.traces.base import OfRuns
+from olvido.training.traces.seen import Seen
+from olvido.training.traces.steps import Again, Origin, StepLog, TraceNote
 
 NO_LOG: Mapping[str, str] = {
     DECLARED: "exact methods need the log of the training, and this model was trained elsewhere",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NoReturn, Self
 
 from olvido.errors import InputError
-from olvido.training.steps import Again, Origin, StepLog, TraceNote
-from olvido.training.trace import Trace
+from olvido.training.traces.base import Trace
+from olvido.training.traces.steps import Again, Origin, StepLog, TraceNote
 
 BEFORE = "before-"
 """Stands in front of the name of a run of an earlier training, once for each training since."""
