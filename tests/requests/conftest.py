@@ -23,7 +23,7 @@ from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import ProbeSets
-from olvido.requests.attempts import never_trained
+from olvido.requests.references import never_trained
 from olvido.settings import Settings
 from olvido.workspace import SERVING, Workspace
 

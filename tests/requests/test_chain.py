@@ -16,7 +16,7 @@ from olvido.ledger.facts import Guarantee, RequestStatus
 from olvido.ledger.lineage import Holding
 from olvido.models import save
 from olvido.requests import plan, receive, run
-from olvido.requests.attempts import never_trained, repeated
+from olvido.requests.references import never_trained, repeated
 from olvido.requests.scope import lineage_of
 from olvido.schemas.options import RunOptions
 from olvido.training.traces.chain import Continued

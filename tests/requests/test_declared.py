@@ -38,12 +38,12 @@ from olvido.methods import METHODS, Split, forget
 from olvido.models.elsewhere import found_in
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests import answer, plan, receive, run
-from olvido.requests.attempts import lacking_references, never_trained
 from olvido.requests.certificate import check
 from olvido.requests.certificate.limits import DECLARED_LIMIT
 from olvido.requests.handlers import approve, identify
 from olvido.requests.not_learned import not_learned, plan_destruction
 from olvido.requests.planner import routes
+from olvido.requests.references import lacking_references, never_trained
 from olvido.requests.rights.access import export
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import letter

@@ -12,7 +12,7 @@ import pytest
 from olvido.errors import MissingNeed
 from olvido.learners import Trained
 from olvido.models import weights_digest
-from olvido.requests.attempts import never_trained
+from olvido.requests.references import never_trained
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]

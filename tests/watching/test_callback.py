@@ -26,7 +26,7 @@ from olvido.ledger.store import Store
 from olvido.methods import forget
 from olvido.models import load, weights_digest
 from olvido.models.tiny import tiny_tokenizer
-from olvido.requests.attempts import lacking_references
+from olvido.requests.references import lacking_references
 from olvido.settings import Settings
 from olvido.training.traces.chain import Continued
 from olvido.workspace import Workspace

@@ -10,20 +10,14 @@ from olvido.errors import InputError, MissingNeed, StateError
 from olvido.ledger.facts import DECLARED, Guarantee, Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.methods import METHODS, Split, read_split
-from olvido.requests.attempts import (
-    REFERENCES,
-    lacking_references,
-    prepare,
-    repeated,
-    tried,
-    unpaid,
-)
+from olvido.requests.attempts import prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
 from olvido.requests.not_learned import conclude, destroy, destroys, not_learned, planned
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
+from olvido.requests.references import REFERENCES, lacking_references, repeated, unpaid
 from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import (
     Attempt,
