@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from olvido.errors import EnvironmentMismatch
+from olvido.errors import EnvironmentMismatch, InputError
 from olvido.training.environment import deterministic, environment, require_same
 
 
@@ -54,3 +54,36 @@ def test_the_callers_settings_come_back(enabled: bool, warn_only: bool) -> None:
         assert torch.equal(torch.get_rng_state(), state)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    ("configured", "match"),
+    [
+        ({"FSDP_VERSION": "1"}, "write fsdp_version: 2"),
+        ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, "each reads it whole: write false"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "give the recipe its dtype"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed is not supported"),
+    ],
+)
+def test_what_shards_cannot_be_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, configured: dict[str, str], match: str
+) -> None:
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **configured}.items():
+        monkeypatch.setenv(name, value)
+    # One process has nothing to shard, whatever is configured.
+    assert "sharding" not in environment()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=match):
+        environment(world_size=2)
+
+
+def test_how_weights_are_sharded_belongs_to_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    one = environment(world_size=2)
+    monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "true")
+    with pytest.raises(EnvironmentMismatch, match="sharding: recorded 'fsdp2"):
+        require_same(one, environment(world_size=2))

@@ -97,9 +97,10 @@ class Loop:
     ) -> None:
         self.model, self.recipe, self.total, self.seed = model, recipe, total, seed
         self.device = next(model.parameters()).device
+        # First, since accelerate has words of its own for what is not supported.
+        shards = sharding() if shared else None
         self.accelerator = Accelerator(cpu=self.device.type == "cpu")
         self.gradients: Gradients = Plain()
-        shards = sharding() if shared else None
         self._recomputes = recipe.checkpointing or (shards is not None and recomputes())
         if self._recomputes:
             _recomputing(model, "enable")({"use_reentrant": False})
