@@ -181,7 +181,7 @@ def test_what_cannot_be_entered_changes_nothing(
     (quantised / "config.json").write_text(json.dumps(settings))
     before = _files(place)
     for words, folder, base in (
-        ("not for the base", named, other),
+        (f"not for the base .{other}", named, other),
         ("nowhere.*cannot be loaded", lost, None),
         ("a model .config.json. and an adapter", both, None),
         ("cannot be loaded.*quant", named, quantised),

@@ -11,7 +11,15 @@ import torch
 from torch.nn import Module
 
 from olvido.entering.recipes import read_recipe
-from olvido.entering.statements import CALL, Entered, Statement, doubt, shown
+from olvido.entering.statements import (
+    CALL,
+    Entered,
+    Observation,
+    Statement,
+    doubt,
+    shown,
+    twins,
+)
 from olvido.errors import InputError
 from olvido.learners import Declared, Lora, Recipe, Trained, Watched
 from olvido.ledger.digests import Digest
@@ -24,30 +32,12 @@ from olvido.tasks import TASKS, Example, require_for
 from olvido.tasks.exchange import Exchange, exchange
 from olvido.training.records import ids_of, records_of
 from olvido.training.traces.declared import NO_LOG
-from olvido.training.traces.seen import Seen
 from olvido.training.traces.steps import Origin
 
+_COMPARED = "comparing weights"
+"""How it was seen which base a watched training began with."""
 _FROM_STATE = ("epochs", "batch_size")
 """Fields of a recipe that a `trainer_state.json` has."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A training that Olvido watched while another trainer ran it.
-
-    Attributes:
-        by: the trainer.
-        seen: the order of records, and what else was measured.
-        settings: what the trainer was set to, as plain values.
-        recipe: the same as a recipe of Olvido's; None where there is none like it.
-        lacking: why there is none; empty where there is one.
-    """
-
-    by: str
-    seen: Seen
-    settings: Mapping[str, Any]
-    recipe: Recipe | None
-    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,7 +205,7 @@ class Entry:
         if self.observed is not None:
             witnessed = {"data": self.observed.by, "order": self.observed.by}
             if self.origin is not None:
-                witnessed["base"] = "comparing weights"
+                witnessed["base"] = _COMPARED
             if self.recipe is self.observed.recipe is not None:
                 witnessed["recipe"] = self.observed.by
             seen = {*witnessed, *(name for name, by in self.by.items() if by == self.observed.by)}
@@ -252,7 +242,7 @@ class Entry:
             self._unknown(),
             self.exchange,
             "; ".join(
-                filter(None, (doubt(self.exchange, self.datasets), self._barred(), _twins(others)))
+                filter(None, (doubt(self.exchange, self.datasets), self._barred(), twins(others)))
             )
             or None,
         )
@@ -322,10 +312,12 @@ class Entry:
             "order": f"{len(seen.records)} records in {len(seen.steps)} steps",
             "seconds": round(seen.seconds, 1),
             **({"checkpoints": sorted(seen.checkpoints)} if seen.checkpoints else {}),
-            **({"base": self.base} if self.origin is not None else {}),
             **{name: self._values[name] for name, who in self.by.items() if who == by},
         }
-        return [Statement(name, value, WITNESSED, by) for name, value in found.items()]
+        made = [Statement(name, value, WITNESSED, by) for name, value in found.items()]
+        if self.origin is not None:
+            made.append(Statement("base", self.base, WITNESSED, _COMPARED))
+        return made
 
     def _unknown(self) -> tuple[str, ...]:
         lines = []
@@ -350,16 +342,6 @@ class Entry:
             lines.append(f"steps not repeatable: {NO_LOG[WATCHED]}")
         lines += [f"{name} not read: {why}" for name, why in self.found.unread.items()]
         return tuple(lines)
-
-
-def _twins(others: Collection[str]) -> str | None:
-    """What is said of the same weights with other data; None where there are none."""
-    if not others:
-        return None
-    return (
-        f"the same weights are there as {', '.join(sorted(others))}, with other data sets, and one "
-        "of the statements is wrong or says too little: enter them once, with all that they learned"
-    )
 
 
 def _counts(found: Found) -> dict[str, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from olvido.learners import Recipe
 from olvido.ledger.facts import Model
 from olvido.tasks.exchange import Exchange
+from olvido.training.traces.seen import Seen
 
 CALL = "whoever entered it"
 """Who stated what was given with the command or the call."""
@@ -28,6 +30,25 @@ class Statement:
     value: Any
     basis: str
     by: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A training that Olvido watched while another trainer ran it.
+
+    Attributes:
+        by: the trainer.
+        seen: the order of records, and what else was measured.
+        settings: what the trainer was set to, as plain values.
+        recipe: the same as a recipe of Olvido's; None where there is none like it.
+        lacking: why there is none; empty where there is one.
+    """
+
+    by: str
+    seen: Seen
+    settings: Mapping[str, Any]
+    recipe: Recipe | None
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,4 +100,14 @@ def doubt(exchange: Exchange | None, datasets: Sequence[str]) -> str | None:
     return (
         f"the model does not seem to have learned {names}: {shown(exchange)}. Its tokenizer, its "
         "template (--chat) or the data may be others than those that it was trained with"
+    )
+
+
+def twins(others: Collection[str]) -> str | None:
+    """What is said of the same weights with other data; None where there are none."""
+    if not others:
+        return None
+    return (
+        f"the same weights are there as {', '.join(sorted(others))}, with other data sets, and one "
+        "of the statements is wrong or says too little: enter them once, with all that they learned"
     )

@@ -187,7 +187,7 @@ def _adapted(folder: Path, base: Callable[[str], Loaded], *, code: bool) -> Load
     tokenizer = found.tokenizer
     if any((folder / file).is_file() for file in TOKENIZERS):
         tokenizer = _tokenizer(str(folder), code=code)
-    return Loaded(on_base(found.model, adapter, name), tokenizer, str(folder), found.unused)
+    return Loaded(on_base(found.model, adapter, found.name), tokenizer, str(folder), found.unused)
 
 
 def _type(name: str) -> Any:
