@@ -240,8 +240,7 @@ def examples_of(
     for line, row in read_rows(path, encoding=encoding, tell=tell):
         if isinstance(row, BadRow):
             raise row
-        # A row with an array is no record for a language model, and the ledger cannot keep it.
-        content = row if "input" in row and "label" in row else parser.content(line, row)
+        content = parser.content(line, row)
         try:
             example = example_of(content)
         except InputError as error:
