@@ -26,7 +26,7 @@ COPIES = "anything about copies of data or earlier models elsewhere, or in forms
 EQUAL = "that the weights equal those of a model that never learned the records"
 EXACT = ("drop", "module", "shard", "replay", "retrain")
 DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype lora_rank "
-           "checkpointing regulariser ")
+           "checkpointing micro_batch regulariser ")
 CURVED = "strength target sample batch_size "
 METHODS = {  # the option names of each method; OPTIONS has their kinds
     **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
@@ -36,14 +36,14 @@ METHODS = {  # the option names of each method; OPTIONS has their kinds
     "samnpo": DESCENT + "beta radius", "repselect": DESCENT + "beta components",
     "pdu": DESCENT + "budget dual_rate", "undial": DESCENT + "strength",
     "rmu": DESCENT + "layer steer",
-    "task_vector": "scale lr epochs batch_size target dtype lora_rank",
+    "task_vector": "scale lr epochs batch_size target dtype lora_rank micro_batch",
     "influence": CURVED + "steps damping inverse", "ssd": CURVED + "alpha dampening",
     "fisher": CURVED + "noise aimed",
     "auto": "methods most within regulariser batch_size retain_batch dtype lora_rank",
 }
 OPTIONS = {
-    int: {"epochs", "batch_size", "retain_batch", "lora_rank", "components", "layer", "sample",
-          "steps", "most", "workers"},
+    int: {"epochs", "batch_size", "micro_batch", "retain_batch", "lora_rank", "components", "layer",
+          "sample", "steps", "most", "workers"},
     bool: {"project", "checkpointing", "aimed"},
     str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }

@@ -111,5 +111,6 @@ def test_rates_end_near_nothing(schedule: str) -> None:
 
 def test_recipes_by_name_belong_to_models_by_name() -> None:
     from olvido.models import MODELS
+    from olvido.models.classifiers.networks import FACTORIES
 
-    assert set(RECIPES) == set(MODELS)
+    assert set(RECIPES) == {*MODELS, *FACTORIES}

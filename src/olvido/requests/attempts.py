@@ -145,7 +145,7 @@ def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[s
         for use in workspace.store.uses(version.id):
             before = found.get(use.dataset, frozenset())
             if version.method is None:
-                found[use.dataset] = before & use.excluded
+                found |= {use.dataset: before & use.excluded} if use.dataset in found else {}
             elif use.guarantee is Guarantee.EXACT:
                 found[use.dataset] = before - use.forgotten
             else:
