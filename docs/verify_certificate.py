@@ -52,7 +52,9 @@ WORDS -= {"destroy", "auto"}
 CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it leaves unproven
     "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
-               "that the weights the training began with never knew the records", COPIES]),
+               "that the weights the training began with never knew the records",
+               "that what was fixed beforehand was chosen without them: tokenizer, classes, "
+               "hyper-parameters", COPIES]),
     "certified": ((), "within epsilon and delta of such a training, under stated assumptions",
                   ["anything where the assumptions of the bound do not hold", EQUAL, COPIES]),
     "empirical": (sorted(METHODS.keys() - {*EXACT, "destroy"}),

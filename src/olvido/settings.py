@@ -111,8 +111,9 @@ class Settings:
         return cls.load(folder, environment=environment)
 
     @classmethod
-    def load(cls, workspace: Path, *, environment: Mapping[str, str] = os.environ) -> Self:
+    def load(cls, workspace: Path | str, *, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings from this folder's olvido.toml, if any, and the environment over it."""
+        workspace = Path(workspace)
         file = workspace / FILE
         try:
             written = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

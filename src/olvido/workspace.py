@@ -152,10 +152,18 @@ class Workspace:
         parents = () if known is None else (known.fact.id,)
         self.refuse_holding(parents)
         require_for(base.noted["task"], records)
+        if "chat" in (task or {}) and base.noted["task"] != Language.name:
+            raise InputError(
+                "a chat template is for language models, and this one is for the task "
+                f"{base.noted['task']}: leave ",
+                ParameterName("chat", True),
+                " out",
+            )
         noted = {**base.noted, **(task or {})}
         made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
         if known is not None:
             _require_same_chat(self.training(known.fact), made)
+            self._require_alike(known.fact, records)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
@@ -429,17 +437,17 @@ class Workspace:
                 self.store.dataset(use.dataset), exclude=excluded, tombstoned=tombstoned
             )
             for earlier in found:
-                both = set(ids_of(earlier)).intersection(ids_of(records))
-                before, now = by_id(only(earlier, both)), by_id(only(records, both))
-                if odd := [i for i in sorted(both) if not alike(before[i], now[i])]:
-                    raise InputError(
-                        f"two of the trainings of model {model.id} taught different records of the "
-                        f"id {odd[0]!r}: which one is meant is not known; train again with ids "
-                        "that name one record each"
-                    )
-                records = leaving(records, both)
+                records = leaving(records, _in_both(model, earlier, records))
             found.append(records)
         return joined(*found)
+
+    def _require_alike(self, begun: Model, records: Sequence[Example]) -> None:
+        """Refuse records that share an id, and nothing else, with what the model learned before:
+        nobody could be forgotten in what would be made."""
+        ids = set(ids_of(records))
+        if any(not ids.isdisjoint(r.id for r in self.store.records(use.dataset))
+               for use in self.left(begun)):  # fmt: skip
+            _in_both(begun, self.held(begun, tombstoned=True), records)
 
     def chain(self, model: Model) -> tuple[Model, ...]:
         """The trainings that a model descends from, each from the one before, the first first."""
@@ -549,6 +557,23 @@ class Workspace:
     ) -> Loaded:
         s = self.settings
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted, base=base)
+
+
+def _in_both(model: Model, earlier: Sequence[Example], later: Sequence[Example]) -> set[str]:
+    """The ids of the records that two trainings share.
+
+    Raises:
+        InputError: one of them names two records of different content.
+    """
+    both = set(ids_of(earlier)).intersection(ids_of(later))
+    before, now = by_id(only(earlier, both)), by_id(only(later, both))
+    if odd := [i for i in sorted(both) if not alike(before[i], now[i])]:
+        raise InputError(
+            f"model {model.id} learned another record of the id {odd[0]!r} than this one, and "
+            "nobody could be forgotten in a chain of both: begin with a model that did not learn "
+            "it, or give what was corrected an id of its own"
+        )
+    return both
 
 
 def _require_same_chat(before: Model, task: Task) -> None:

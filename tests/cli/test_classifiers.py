@@ -97,6 +97,29 @@ def test_from_rows_to_a_closed_request(place: Path, said: Callable[..., Any]) ->
 
 
 @pytest.mark.slow
+def test_a_class_of_the_forgotten_alone_is_said_to_stay(
+    here: Path, olvido: Olvido, said: Callable[..., Any]
+) -> None:
+    said("init")
+    file = archive(here / "people.npz")
+    held = dict(np.load(file))
+    labels = np.where(held["subject"] == ANA, "hers", held["label"].astype(str))
+    np.savez(file, **{**held, "label": labels})
+    said("data", "add", file, "--name", "people")
+    status, _, err = olvido("learn", "people", *SHORT, "--chat")
+    assert status == 2
+    assert "chat template" in err
+    assert said("models")["models"] == []
+    said("learn", "people", *SHORT)
+    asked = said("request", "new", "--subject", ANA)["id"]
+    with pytest.warns(UserWarning, match="1 of the model's classes"):
+        said("request", "plan", asked)
+    with pytest.warns(UserWarning, match="1 of the model's classes"):
+        done = said("request", "run", asked)
+    assert "classes" in json.dumps(done["does_not_prove"])
+
+
+@pytest.mark.slow
 def test_all_that_held_it_is_erased(place: Path, olvido: Olvido, said: Callable[..., Any]) -> None:
     learned = said("learn", "people", *SHORT)
     asked = said("request", "new", "--subject", ANA)["id"]

@@ -159,6 +159,24 @@ def test_every_training_of_it_is_verified_in_processes_of_its_own(
 
 
 @pytest.mark.slow
+def test_what_comes_before_an_approximate_method_is_not_said_to_be_verified(
+    first: Trained, people: Records, task: Language, short: Recipe
+) -> None:
+    found = forget(
+        first, forget=people[:1], retain=people[1:9], task=task, method="ascent", epochs=1
+    )
+    edited = Trained(found.model, found.digest, found.trace)
+    on = train(edited, records=people[9:], task=task, recipe=short)
+    seen = verify(on, people[9:], task)
+    assert seen.equal
+    assert [run.name for run in seen.runs] == ["run"]
+    assert not seen.whole
+    whole = verify(first, people[:9], task)
+    assert whole.whole
+    assert (seen.proven, seen.not_proven) != (whole.proven, whole.not_proven)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["sharded", "modular"])
 def test_a_later_training_in_parts_is_repeated_from_the_new_weights(
     small: Any, people: Records, task: Language, short: Recipe, learner: str

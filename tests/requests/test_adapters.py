@@ -136,6 +136,14 @@ def test_a_base_that_is_named_by_the_adapter_is_found_and_looked_after(
     assert (base.basis, base.by) == (DECLARED, "adapter_config.json")
     assert place.load(made.model.id).trained.trace.origin is not None
     assert any(line.startswith("recipe unknown") for line in made.unknown)
+    assert not any("names another base" in line for line in made.unknown)
+
+
+def test_another_base_than_the_one_it_names_is_said(
+    place: Workspace, named: Path, outside: Outside
+) -> None:
+    made = place.enter(named, learned=["people"], base=str(outside.folder / "begun"))
+    assert any("names another base" in line for line in made.unknown)
 
 
 def test_a_base_that_changed_or_went_is_told(

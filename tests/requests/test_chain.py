@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from olvido.data.importing import import_rows
 from olvido.errors import InputError
 from olvido.learners import Recipe
 from olvido.learners.verifier import verify
@@ -191,3 +192,21 @@ def test_a_model_from_elsewhere_may_have_begun_with_one_of_the_ledger(
     assert "trained elsewhere" in str(refused["retrain"])
     assert refused["npo"] is None
     assert choice.lacking is not None
+
+
+def test_a_corrected_record_under_its_old_id_is_no_link_of_a_chain(
+    learned: Any, opened: Opened, tmp_path: Path
+) -> None:
+    """Nobody could be forgotten in it: one id would mean two records."""
+    place, workspace = opened(learned)
+    rows = [row for row in place.town.rows() if "subject" in row]
+    corrected = [{**rows[0], "completion": "something else"}, *rows[1:]]
+    import_rows(workspace.store, workspace.settings.data, corrected, name="corrected")
+    before = len(workspace.store.models())
+    with pytest.raises(InputError, match="an id of its own"):
+        workspace.learn(["corrected"], model=SERVING, recipe=RECIPE)
+    assert len(workspace.store.models()) == before
+    # The same records in another version are the same records.
+    import_rows(workspace.store, workspace.settings.data, rows[:4], name="fewer")
+    child = workspace.learn(["fewer"], model=SERVING, recipe=RECIPE)
+    assert {record.id for record in workspace.held(child)} >= {row["id"] for row in rows}

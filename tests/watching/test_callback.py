@@ -194,7 +194,6 @@ def test_the_recipe_is_the_trainers_and_where_it_has_no_like_nothing_is_guessed(
     for how in (
         {"optim": "adafactor"},
         {"lr_scheduler_type": "polynomial"},
-        {"label_smoothing_factor": 0.1},
         {"max_steps": 4, "per_device_train_batch_size": 4},
     ):
         callback = watching(place)
@@ -319,6 +318,11 @@ def test_what_cannot_be_seen_is_refused_by_its_name(
     _refused(place, InputError, "olvido.toml", halved)
     nameless = trainer(OlvidoCallback(place, "people"))
     _refused(place, InputError, "processing_class", nameless)
+    # What is taught is not what the rows say, or nobody sees it.
+    smoothed = trainer(watching(place), label_smoothing_factor=0.1)
+    _refused(place, InputError, "without labels", smoothed)
+    other = [{**row, "labels": [7 if x != -100 else x for x in row["labels"]]} for row in rows]
+    _refused(place, InputError, "labels are other", trainer(watching(place), dataset=other))
     compiled = trainer(watching(place))
     compiled.args.torch_compile = True
     _refused(place, InputError, "torch_compile", compiled)

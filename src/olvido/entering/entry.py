@@ -333,12 +333,23 @@ class Entry:
             lines.append(
                 f"recipe in part: nobody said {', '.join(usual)}; retrained models get the defaults"
             )
+        meant = self.found.said.get("base")
+        if self.on is not None and meant and self.base is not None:
+            same = Path(str(meant)).resolve() == Path(self.base).resolve()
+            if not same and str(meant) != self.base:
+                lines.append(
+                    f"the adapter names another base, {meant}: that this one is it, nobody saw"
+                )
         if self.unknown_data:
             lines.append("data in part: it learned more than the data sets that are named")
         if self.observed is None:
             lines.append("log of the training unknown: exact methods do not apply")
         else:
             lines.append("what the base learned before, nobody saw")
+            lines.append(
+                "what else changed the weights, nobody saw: further losses on parts of the model, "
+                "other callbacks"
+            )
             lines.append(f"steps not repeatable: {NO_LOG[WATCHED]}")
         lines += [f"{name} not read: {why}" for name, why in self.found.unread.items()]
         return tuple(lines)

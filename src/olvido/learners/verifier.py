@@ -33,10 +33,20 @@ STATES = ("weights", "optimizer", "schedule", "rng")
 
 PROVEN = "exact: equal, bit for bit, to a training in which the records never took part"
 
+PROVEN_LATER = (
+    "exact from the trainings repeated here on: equal, bit for bit, to repeating these alone, in "
+    "which the records never took part"
+)
+
+NOT_REPEATED = (
+    "anything about the trainings before these: an approximate method changed what they had made, "
+    "or they were not run here, and none of them was repeated"
+)
+
 NOT_PROVEN = (
     "that the weights the training began with never knew the records",
-    "that what was fixed beforehand (tokenizer, hyper-parameters, who learns in which part) was "
-    "chosen without them; of each, an id, a length and an empty place are left",
+    "that what was fixed beforehand (tokenizer, classes, hyper-parameters, who learns in which "
+    "part) was chosen without them; of each, an id, a length and an empty place are left",
     "that the records which stay do not tell the same facts",
     "that no copy is left elsewhere: earlier versions, checkpoints, exports, logs, backups",
 )
@@ -84,6 +94,8 @@ class Verified:
         found: digest of the repeated runs' model.
         present: records that took part.
         absent: records of these runs that were absent.
+        whole: whether all trainings of a chain were repeated; not those before an approximate
+            method, or that were not run here.
     """
 
     runs: tuple[Compared, ...]
@@ -91,6 +103,17 @@ class Verified:
     found: str
     present: int
     absent: int
+    whole: bool = True
+
+    @property
+    def proven(self) -> str:
+        """What equality proves."""
+        return PROVEN if self.whole else PROVEN_LATER
+
+    @property
+    def not_proven(self) -> tuple[str, ...]:
+        """What it does not prove."""
+        return NOT_PROVEN if self.whole else (NOT_REPEATED, *NOT_PROVEN)
 
     @property
     def equal(self) -> bool:
@@ -101,8 +124,8 @@ class Verified:
         """Return plain values, with the proven and unproven claims."""
         return {
             "equal": self.equal,
-            "proven": PROVEN if self.equal else None,
-            "not_proven": list(NOT_PROVEN),
+            "proven": self.proven if self.equal else None,
+            "not_proven": list(self.not_proven),
             "present": self.present,
             "absent": self.absent,
             "model": {"recorded": self.recorded, "found": self.found},
@@ -182,6 +205,7 @@ def verify(
         len(everybody),
         sum(len(log.plan.slots) - len(log.plan.present)
             for link in line for log in link.runs.values()),
+        whole=len(line) == sum(isinstance(one, Continued) for one in links(trained.trace)) + 1,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -325,7 +326,23 @@ def _split(
     # A model from elsewhere may have learned what nothing may be taught from any more.
     barred = {d: workspace.store.withdrawn(d) - gone for d in elsewhere}
     rows = workspace.held(loaded.fact, without=barred, tombstoned=True)
-    return read_split(only(rows, gone), leaving(rows, gone), probes.calibrating)
+    split = read_split(only(rows, gone), leaving(rows, gone), probes.calibrating)
+    _tell_classes(loaded, split)
+    return split
+
+
+def _tell_classes(loaded: LedgerModel, split: Split) -> None:
+    """Warn of classes that nobody else has: their outputs stay, whatever forgets the records."""
+    if not loaded.task.classes:
+        return
+    alone = {e.completion for e in split.forget} - {e.completion for e in split.retain}
+    if alone:
+        warnings.warn(
+            f"{len(alone)} of the model's classes are those of the forgotten records alone: their "
+            "names, and an output for each, stay in the model whatever forgets the records; train "
+            "a model of the other classes to be rid of them",
+            stacklevel=2,
+        )
 
 
 def _require_seen(workspace: Workspace, loaded: LedgerModel, ids: Collection[str]) -> None:

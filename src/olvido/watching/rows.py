@@ -19,6 +19,9 @@ from olvido.tasks import Example
 
 Collate = Callable[[list[Any]], Mapping[str, Any]]
 
+_IGNORED = -100
+"""The label of a token that is not learned."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -39,9 +42,12 @@ class Rows:
         """Ids of the records in a batch.
 
         Raises:
-            InputError: the batch has a row that is none of the data set's.
+            InputError: the batch has a row that is none of the data set's, or other targets than
+                its own tokens.
         """
-        return [i for tokens in tokens_in(batch) for i in self._found(tokens)]
+        found = [i for tokens in tokens_in(batch) for i in self._found(tokens)]
+        _require_own_targets(batch)
+        return found
 
     def _found(self, tokens: Sequence[int]) -> tuple[str, ...]:
         found = self.records.get(_key(tokens))
@@ -150,6 +156,22 @@ def tokens_in(batch: Mapping[str, Any]) -> list[list[int]]:
             "together: switch packing off"
         )
     return [row[keep].tolist() for row, keep in zip(ids, mask.bool(), strict=True)]
+
+
+def _require_own_targets(batch: Mapping[str, Any]) -> None:
+    """Raise InputError where a batch teaches something else than its rows' own next tokens."""
+    labels, ids = batch.get("labels"), batch["input_ids"]
+    if not isinstance(labels, Tensor):
+        raise InputError(
+            "the training puts batches without labels to its model, so that its loss is computed "
+            "elsewhere and nobody sees what is taught: let the model compute it (no label "
+            "smoothing, and no loss of your own)"
+        )
+    if labels.shape != ids.shape or not bool(((labels == ids) | (labels == _IGNORED)).all()):
+        raise InputError(
+            "the training's labels are other tokens than its rows hold, so that it teaches what no "
+            "record says: give the rows' own tokens as labels, with -100 where none is learned"
+        )
 
 
 def _key(tokens: Sequence[int]) -> bytes:

@@ -191,3 +191,14 @@ def test_something_else_among_the_pictures_of_a_class_is_refused(
     with pytest.raises(BadRow, match="no picture can be read"):
         import_file(store, data, tmp_path / "p", name="pets")
     assert state() == before
+
+
+def test_a_class_behind_a_link_is_refused(store: Store, data: Path, tmp_path: Path) -> None:
+    """It would be left out in silence."""
+    for name in ("cat", "dog"):
+        picture(tmp_path / "all" / name / "one.png")
+    picture(tmp_path / "elsewhere" / "two.png")
+    (tmp_path / "all" / "fox").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="fox is a link"):
+        import_file(store, data, tmp_path / "all", name="pictures")
+    assert store.datasets() == ()

@@ -127,12 +127,10 @@ def runs_table(found: Verified) -> Table:
 
 def sentence(found: Verified) -> str:
     """The result for people, with what it does not show."""
-    from olvido.learners.verifier import NOT_PROVEN, PROVEN
-
     took = f"{found.present} records took part; the places of {found.absent} were empty."
     if not found.equal:
         return (
             f"Not equal: this model is not what a training without the records gives. {took} Claim "
             "nothing of it; forget by an exact method again, or retrain."
         )
-    return f"Verified {PROVEN}. {took}\nThis does not show {'; nor '.join(NOT_PROVEN)}."
+    return f"Verified {found.proven}. {took}\nThis does not show {'; nor '.join(found.not_proven)}."

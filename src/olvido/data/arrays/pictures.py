@@ -56,7 +56,8 @@ def decoded(raw: bytes) -> NDArray[Any]:
     except Exception as error:
         # Decoders raise errors of many kinds for a damaged file.
         known = ", ".join(FORMATS)
-        raise InputError(f"no picture can be read ({error}): give {known}") from error
+        why = f" ({error})" if "BytesIO" not in str(error) else ""
+        raise InputError(f"no picture can be read{why}: give {known}") from error
 
 
 def is_picture_folder(folder: Path) -> bool:
@@ -141,12 +142,15 @@ def _in_classes(folder: Path) -> _Rows:
 
 
 def _classes(folder: Path) -> list[Path]:
-    """The folders in a folder, without links and hidden ones."""
-    return [
-        one
-        for one in sorted(folder.iterdir())
-        if one.is_dir() and not one.is_symlink() and not one.name.startswith(".")
-    ]
+    """The folders in a folder, without hidden ones.
+
+    Raises:
+        InputError: one is a link.
+    """
+    found = [one for one in sorted(folder.iterdir()) if one.is_dir() and one.name[:1] != "."]
+    if linked := [one for one in found if one.is_symlink()]:
+        raise InputError(f"{linked[0]} is a link: copy the folder itself, or take it away")
+    return found
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
