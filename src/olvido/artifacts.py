@@ -129,6 +129,8 @@ _KNOWN = (
         writers=(
             "olvido.models.base",
             "olvido.models.adapter",
+            "olvido.models.classifiers.networks",
+            "olvido.models.classifiers.pretrained",
             "olvido.models.ensemble",
             "olvido.models.routed",
             "olvido.models.router",
@@ -202,7 +204,10 @@ _KNOWN = (
         "what a writer that was broken off left: rows of an import, weights, or anything else",
         frozenset({_H.ROWS, _H.WEIGHTS, _H.SCORES, _H.ACTIVATIONS}),
         who=Who.ALL,
-        writers=("olvido.files", "olvido.data.importing", "olvido.ledger.rows"),
+        writers=(
+            *("olvido.files", "olvido.data.importing", "olvido.ledger.rows"),
+            "olvido.watching.callback",
+        ),
         shape=shapes.is_unfinished,
         parts=shapes.unfinished_parts,
     ),

@@ -40,8 +40,15 @@ OTHERS = {
     "unread",
 }
 """Kinds that no module writes: of the ledger, of what others wrote, or of what nobody knows."""
-UNTRIED = {("weights", "olvido.models.smollm2")}
-"""Writers that need a package from elsewhere."""
+UNTRIED = {
+    ("weights", "olvido.models.smollm2"),
+    ("model", "olvido.models.classifiers.networks"),
+    ("model", "olvido.models.classifiers.pretrained"),
+    ("unfinished", "olvido.watching.callback"),
+}
+"""Writers that need a package from elsewhere, a classifier, or a Trainer."""
+CLASSIFIERS = {"arrays"}
+"""Kinds that only a dataset of arrays has: see tests.cli.test_classifiers."""
 TENSORS = (".safetensors", ".pt", ".npz", ".bin", ".npy")
 
 
@@ -106,7 +113,7 @@ def _kind(path: Path) -> Kind:
 def test_every_kind_there_is_was_written(made: Found) -> None:
     files = [path for path in made.written.folder.rglob("*") if path.is_file()]
     there = {a.kind.name for a in made.items.values()} | {_kind(path).name for path in files}
-    assert set(KINDS) - there == set(), "let its own code write it, in tests.requests.closure"
+    assert set(KINDS) - there == CLASSIFIERS, "let its own code write it, in tests.requests.closure"
     assert {kind.name for kind in KINDS.values() if not kind.writers} == OTHERS
 
 
