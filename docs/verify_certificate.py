@@ -5,8 +5,7 @@
 The digests are those of the model that comes with the certificate: of its weights, and of the files
 that decide its function. Standard output says whether the certificate is to be believed, or why
 not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the key from
-its issuer, not from whoever shows you the certificate. This program shares no code with Olvido;
-see docs/certificates.md.
+its issuer, not from whoever shows you the certificate. This program shares no code with Olvido.
 """
 
 import base64
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 # fmt: off
 COPIES = "anything about copies of data or earlier models elsewhere, or in forms that are not read"
 EQUAL = "that the weights equal those of a model that never learned the records"
+FIXED = "that what was fixed beforehand was chosen without them: tokenizer, classes, recipe"
 EXACT = ("drop", "module", "shard", "replay", "retrain")
 DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype lora_rank "
            "checkpointing micro_batch regulariser ")
@@ -52,9 +52,7 @@ WORDS -= {"destroy", "auto"}
 CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it leaves unproven
     "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
-               "that the weights the training began with never knew the records",
-               "that what was fixed beforehand was chosen without them: tokenizer, classes, "
-               "hyper-parameters", COPIES]),
+               "that the weights the training began with never knew the records", FIXED, COPIES]),
     "certified": ((), "within epsilon and delta of such a training, under stated assumptions",
                   ["anything where the assumptions of the bound do not hold", EQUAL, COPIES]),
     "empirical": (sorted(METHODS.keys() - {*EXACT, "destroy"}),

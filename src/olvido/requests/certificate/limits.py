@@ -42,8 +42,7 @@ LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
     Guarantee.EXACT: (
         "that this machine did what the log says: check it with 'olvido verify-exact'",
         "that the weights the training began with never knew the records",
-        "that what was fixed beforehand was chosen without them: tokenizer, classes, "
-        "hyper-parameters",
+        "that what was fixed beforehand was chosen without them: tokenizer, classes, recipe",
         *_EVERYWHERE,
     ),
     Guarantee.CERTIFIED: (
