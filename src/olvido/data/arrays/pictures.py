@@ -51,7 +51,7 @@ def decoded(raw: bytes) -> NDArray[Any]:
                 )
             picture.load()
             return read_array(ImageOps.exif_transpose(picture))
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         # Decoders raise errors of many kinds for a damaged file.
