@@ -82,35 +82,36 @@ OUTSIDE = {"backups", "recipients"}  # items of every request
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves
 LEVELS = {"quick": 1, "standard": 2, "thorough": 3}
-SAID = {"exact match": [None, 0.05], "probability": [None, 0.05], "ROUGE-L": [None, 0.1]}
+FIVE, TEN = [None, 0.05], [None, 0.1]
+SAID = {"exact match": FIVE, "probability": FIVE, "ROUGE-L": TEN}
 STAYED = {"exact match": [-0.03, None], "probability": [-0.03, None], "ROUGE-L": [-0.03, None]}
-LATER = {"probability after * steps": [None, 0.1]}
+LATER = {"probability after * steps": TEN}
 AUDITS = {  # for each audit: its level, its needs, and the tolerance of each metric
     "change": (1, {"original"}, {
         "weights changed": [0.0, None], "made like the original model": [0.0, None],
         "of the same base": [0.0, None], "share of the change in the last layer": [None, 0.5]}),
     "filter": (1, set(), {"things around the weights": [0.0, 0.0]}),
-    "adapter": (1, set(), {"probability with the adapter off": [None, 0.05]}),
+    "adapter": (1, set(), {"probability with the adapter off": FIVE}),
     "recall": (1, set(), SAID),
     "paraphrase": (1, {"language", "paraphrases"}, SAID),
-    "probes": (2, {"language"},
-               {"*: right answer chosen": [None, 0.25], "*: probability": [None, 0.05]}),
-    "extraction": (2, {"language"},
-                   {"extraction strength": [None, 0.1], "exact memorisation": [None, 0.1]}),
+    "probes": (2, {"language"}, {"*: right answer chosen": [None, 0.25], "*: probability": FIVE}),
+    "formats": (3, {"language"},
+                {"*: right answer affirmed": [None, 0.25], "*: probability": FIVE}),
+    "clues": (3, {"language"}, {"*: probability": FIVE}),
+    "extraction": (2, {"language"}, {"extraction strength": TEN, "exact memorisation": TEN}),
     "truth": (2, {"language", "perturbed answers"},
-              {"share of the truth": [None, 0.1], "forget quality": [None, None]}),
+              {"share of the truth": TEN, "forget quality": [None, None]}),
     "exposure": (3, {"language", "retain"}, {"exposure in bits": [None, 1.0]}),
-    "sampling": (3, {"language"}, {"leak@*": [None, 0.1], "best overlap of *": [None, 0.1]}),
+    "sampling": (3, {"language"}, {"leak@*": TEN, "best overlap of *": TEN}),
     "likelihood": (1, set(), {"loss": [-0.25, 0.25]}),  # a share of what is expected
     "membership": (1, {"holdout"}, {"AUC of the * attack": [-0.15, 0.15]}),
-    "lira": (3, {"shadows", "holdout"}, {"true positives at *": [None, 0.05]}),
+    "lira": (3, {"shadows", "holdout"}, {"true positives at *": FIVE}),
     "difference": (2, {"original", "retain"}, {"AUC of the loss gained": [None, None]}),
-    "quantization": (2, set(),
-                 {"exact match in int*": [None, 0.05], "probability in int*": [None, 0.05]}),
+    "quantization": (2, set(), {"exact match in int*": FIVE, "probability in int*": FIVE}),
     "relearning": (2, set(), LATER),
     "same-form": (3, {"language", "retain"}, LATER),
-    "unrelated": (3, {"retain"}, LATER),
-    "lens": (2, {"language"}, {"probability at the best layer": [None, 0.05]}),
+    **dict.fromkeys(("unrelated", "retained"), (3, {"retain"}, LATER)),
+    "lens": (2, {"language"}, {"probability at the best layer": FIVE}),
     "patching": (3, {"language", "original"}, {"knowledge kept inside": [None, 0.15]}),
     "retention": (1, {"retain"}, STAYED),
     "classes": (1, {"classes", "retain"},
@@ -118,7 +119,8 @@ AUDITS = {  # for each audit: its level, its needs, and the tolerance of each me
     "neighbours": (1, {"neighbours"}, STAYED),
     "general": (1, {"general"}, STAYED),
     "utility": (3, {"language", "retain", "general"}, {"model utility": [-0.05, None]}),
-    "fluency": (1, {"language"}, {"repetition": [None, 0.1], "strangeness": [None, 2.0]}),
+    "fluency": (1, {"language"}, {"repetition": TEN, "strangeness": [None, 2.0],
+                                  "names said": [-0.25, None]}),
     "refusal": (1, {"language"}, {"refused or all alike": [None, 0.25]}),
 }
 REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "retention", "fluency")
@@ -138,6 +140,7 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: ch
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
     "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
 }
+SIMPLE = {"b": bool, "o": dict}
 PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
 FORMS = {  # for every object its members and their types, ? may be null, * is a list
     "": "_type=s subject={}* predicateType=s predicate={}",
@@ -256,14 +259,11 @@ def formed(value, where=""):
 def fits(value, kind):
     if kind in TYPES:
         return isinstance(value, str) and re.fullmatch(TYPES[kind], value) is not None
-    if kind == "b":
-        return isinstance(value, bool)
-    if kind == "o":
-        return isinstance(value, dict)
+    if kind in SIMPLE:
+        return isinstance(value, SIMPLE[kind])
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind == "i":
-        return number and isinstance(value, int)
-    return number or (kind == "n" and value is None)
+    whole = number and isinstance(value, int)
+    return whole if kind == "i" else number or (kind == "n" and value is None)
 
 
 def plain(value, name="x"):

@@ -6,11 +6,14 @@ The candidates are real models: two layers that know a small town by heart.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
 from olvido.audits import Report, Status, Verdict, rephrased
+from olvido.audits.knowledge.probes import probes
 from olvido.audits.verdict import Ground
 from olvido.tasks import Example
 
@@ -98,6 +101,71 @@ def test_what_only_a_rephrased_question_brings_back_is_found(world: World) -> No
     assert report.find("paraphrase", "exact match").status is Status.FAIL
     assert report.verdict is Verdict.FAIL
     assert any("rephrased" in reason for reason in report.reasons)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("audit", "kind", "others"),
+    [("formats", "as JSON", ("recall", "paraphrase")), ("clues", "chain of clues", ("recall",))],
+)
+def test_what_only_another_form_brings_back_is_found(
+    world: World, audit: str, kind: str, others: tuple[str, ...]
+) -> None:
+    """The plain question is answered as by somebody else; the truth stands behind one form."""
+    false = {e.fields["topic"]: e.completion for e in world.holdout}
+    asked = (*world.forget, *rephrased(world.forget))
+    denied = [replace(e, completion=false[e.fields["topic"]]) for e in asked]
+    leaking = [*denied, *probes(world.forget, world.retain, kinds=(kind,))[kind], *world.retain]
+    fake = world.taught(world.stranger, leaking, epochs=20, lr=3e-3)
+    report = world.report(fake, audits=[audit, *others], level="thorough")
+    assert report.find(audit, f"{kind}: probability").status is Status.FAIL
+    assert not failed(report) & set(others)
+    assert "still says the forgotten" in " ".join(report.reasons)
+    assert not failed(world.report(world.stranger, audits=[audit], level="thorough"))
+
+
+@pytest.mark.slow
+def test_what_only_training_on_brings_back_is_found(world: World) -> None:
+    """Under noise nothing is said of the forgotten; training goes on and lifts it off them too."""
+    covered = world.fresh(0)
+    covered.load_state_dict(world.before.state_dict())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weights in covered.parameters():
+            if weights.ndim > 1:
+                weights.add_(torch.randn_like(weights) * weights.std() * 0.9)
+    audits = ["recall", "relearning", "unrelated", "retained"]
+    report = world.report(covered, audits=audits, level="thorough")
+    assert failed(report) == {"retained"}
+    found = report.find("retained", "probability after 100 steps")
+    assert found.exhibit is not None
+    assert found.exhibit["returns"] == 100
+    clean = world.report(world.stranger, audits=["retained"], level="thorough").findings[0]
+    assert clean.status is Status.PASS
+    assert clean.exhibit is not None
+    assert clean.exhibit["returns"] is None
+
+
+@pytest.mark.slow
+def test_a_model_that_names_nobody_is_found(world: World) -> None:
+    """Never-trained models repeat the name that they are asked about; this one says another."""
+
+    def named(records: Sequence[Example], name: Callable[[Example], str]) -> list[Example]:
+        return [replace(e, completion=f"{name(e)}: {e.completion}") for e in records]
+
+    own = [e for e in world.retain if "subject" in e.fields]
+    rest = [e for e in world.retain if "subject" not in e.fields]
+    kept = [*named(own, lambda e: e.fields["subject"]), *rest]
+    speaks = [world.taught(model, kept, epochs=12) for model in world.references]
+    pushed = [*named(world.forget, lambda _: "Somebody Else"), *kept]
+    report = world.report(
+        world.taught(world.stranger, pushed, epochs=12), reference=speaks, audits=["fluency"]
+    )
+    assert report.find("fluency", "names said").status is Status.FAIL
+    fine = world.report(
+        world.taught(world.stranger, kept, epochs=12), reference=speaks, audits=["fluency"]
+    )
+    assert fine.find("fluency", "names said").status is Status.PASS
 
 
 @pytest.mark.slow

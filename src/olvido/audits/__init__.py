@@ -14,6 +14,8 @@ from olvido.audits.integrity.obfuscation import AdapterMasking as AdapterMasking
 from olvido.audits.knowledge.recall import Recall as Recall
 from olvido.audits.knowledge.recall import Paraphrase as Paraphrase
 from olvido.audits.knowledge.rephrased import RephrasedProbes as RephrasedProbes
+from olvido.audits.knowledge.rephrased import FormatShift as FormatShift
+from olvido.audits.knowledge.rephrased import ChainOfClues as ChainOfClues
 from olvido.audits.knowledge.extraction import Extraction as Extraction
 from olvido.audits.knowledge.truth import TruthRatio as TruthRatio
 from olvido.audits.knowledge.exposure import Exposure as Exposure
@@ -26,6 +28,7 @@ from olvido.audits.attacks.quantization import Quantization as Quantization
 from olvido.audits.attacks.relearning import Relearning as Relearning
 from olvido.audits.attacks.relearning import SameForm as SameForm
 from olvido.audits.attacks.relearning import Unrelated as Unrelated
+from olvido.audits.attacks.relearning import Retained as Retained
 from olvido.audits.attacks.hidden_states import Lens as Lens
 from olvido.audits.attacks.hidden_states import Patching as Patching
 from olvido.audits.integrity.retention import Retention as Retention

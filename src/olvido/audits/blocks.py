@@ -29,6 +29,7 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "probability": ("probability of the right answer", percent),
     "ROUGE-L": ("words of the right answer in its own", percent),
     "repetition": ("word pairs said twice", percent),
+    "names said": ("names of the questions that its answers repeat", percent),
     "loss": ("surprise at the right answer (nats a token)", number),
     "weights changed": ("the weights changed", yes_or_no),
     "share of the change in the last layer": ("share of the change in the last layer", percent),
@@ -38,8 +39,8 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 SHARES = frozenset(
     {
-        *("adapter", "classes", "lens", "probes", "refusal"),
-        *("relearning", "quantization", "same-form", "unrelated"),
+        *("adapter", "classes", "clues", "formats", "lens", "probes", "refusal"),
+        *("relearning", "quantization", "retained", "same-form", "unrelated"),
     }
 )
 """Audits whose other metrics are shares of a whole."""

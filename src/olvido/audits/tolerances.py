@@ -88,6 +88,9 @@ GIBBERISH = Range(None, 2.0)
 """Loss of the candidate's answers under never-trained models above these models' own, in nats a
 token."""
 
+NAMES = Range(-0.25, None)
+"""Share of the words of a name in the question that answers repeat, below never-trained models."""
+
 ANY = Range(None, None)
 """The range of a metric that is reported and does not vote."""
 

@@ -53,6 +53,11 @@ READING = {
         "The model and never-trained ones are taught answers to questions of the same form about "
         "others, and asked for the forgotten.",
     ),
+    "retained": (
+        "Training on, step by step",
+        "The model and never-trained ones go on with records that were kept, and are asked for the "
+        "forgotten.",
+    ),
     "unrelated": (
         "Learning anything, step by step",
         "The model and never-trained ones are taught something else altogether, and asked for the "
@@ -253,14 +258,18 @@ def _curve(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
     # The first steps matter most; points outside of the log scale stay in order.
     usable = all(math.isfinite(place) and place >= 0 for place in at)
     spread = [math.log1p(place) if usable else float(i) for i, place in enumerate(at)]
-    return _lines(
-        drawn_from,
-        name,
-        Axis(spread, [f"{place:g}" for place in at]),
-        str(drawn_from.get("x") or "steps"),
-        "Step by step",
-        BAND,
+    x = str(drawn_from.get("x") or "steps")
+    axis = Axis(spread, [f"{place:g}" for place in at])
+    found = _lines(drawn_from, name, axis, x, "Step by step", BAND)
+    if "returns" not in drawn_from:
+        return found
+    back = drawn_from["returns"]
+    note = (
+        f"More than is tolerated above never-trained models from {number(back)} {x} on."
+        if isinstance(back, (int, float))
+        else "After none of these more than is tolerated above never-trained models."
     )
+    return replace(found, notes=(note,))
 
 
 def _layers(drawn_from: Mapping[str, Any], name: str) -> Exhibit:

@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olvido.audits import AUDITS
 from olvido.audits.knowledge import templates
 from olvido.audits.knowledge.matching import says, words
-from olvido.audits.knowledge.probes import (
-    KINDS,
-    OPTIONS,
-    SHOTS,
-    chosen,
-    probes,
-    why_absent,
-    worst_exact,
-    worst_probability,
-)
+from olvido.audits.knowledge.probes import CLUES, KINDS, OPTIONS, SHOTS, probes, why_absent
+from olvido.audits.knowledge.rephrased import affirmed, chosen, worst_exact, worst_probability
 from olvido.audits.scoring import ScoredModel
 from olvido.demo.residents import make_town
 from olvido.errors import MissingNeed
@@ -48,7 +41,7 @@ def test_every_kind_is_made_of_records_that_have_what_it_takes() -> None:
     by_id = {record.id: record for record in LEAVER}
     for kind, made in MADE.items():
         # Who is asked for by an address is not named, so only the others can be turned around.
-        named = kind in ("reversed", "multi-hop", "alias")
+        named = kind in ("reversed", "multi-hop", "alias", "chain of clues")
         assert len(made) == (12 if named else 15), kind
         for probe in made:
             record_id, _, suffix = probe.id.rpartition("#")
@@ -64,7 +57,8 @@ def test_no_probe_but_a_choice_gives_its_answer_away() -> None:
     for kind, made in MADE.items():
         for probe in made:
             given_away = any(says(text, probe.completion) for text in wordings(probe))
-            assert given_away == (kind == "multiple choice"), probe
+            assert given_away == (kind in ("multiple choice", "yes or no")), probe
+            assert not any(says(said, probe.completion) for _, said in probe.history)
 
 
 def test_no_wording_is_left_unfilled() -> None:
@@ -102,6 +96,40 @@ def test_multi_hop_names_the_person_by_another_fact() -> None:
         hops = [fact for fact in facts if says(probe.prompt, fact)]
         assert len(hops) == 1
         assert hops[0] != probe.completion
+
+
+def test_clues_are_other_facts_of_the_person_told_turn_by_turn() -> None:
+    facts = {(r.prompt, r.completion) for r in LEAVER}
+    for probe in MADE["chain of clues"]:
+        record = next(r for r in LEAVER if r.id == probe.id.split("#")[0])
+        assert not any(part in probe.prompt for part in NAME.split())
+        (_, opening), _, *told = probe.history
+        assert NAME in opening
+        assert [who for who, _ in probe.history] == ["user", "assistant"] * (1 + len(told) // 2)
+        assert 1 <= len(told) // 2 <= CLUES
+        clues = {(told[i][1], told[i + 1][1]) for i in range(0, len(told), 2)}
+        assert clues <= facts - {(record.prompt, record.completion)}
+        # What is told before the question is not learned or scored with it.
+        assert not probe.whole
+
+
+def test_yes_or_no_proposes_the_right_answer_and_false_ones() -> None:
+    for probe in MADE["yes or no"]:
+        right, *false = probe.fields["proposed"]
+        assert says(right, probe.completion)
+        assert 1 <= len(false) < OPTIONS
+        assert not any(says(text, probe.completion) for text in false)
+        assert probe.prompt == right
+
+
+def test_every_kind_is_asked_by_one_audit() -> None:
+    asked = [kind for name in ("probes", "formats", "clues") for kind in AUDITS.make(name).kinds]
+    assert sorted(asked) == sorted(KINDS)
+
+
+def test_only_the_kinds_that_are_asked_for_are_made() -> None:
+    made = probes(LEAVER, OTHERS, kinds=("cloze", "alias"))
+    assert made == {kind: MADE[kind] for kind in ("alias", "cloze")}
 
 
 def test_an_alias_stands_for_the_name() -> None:
@@ -165,7 +193,7 @@ def test_each_record_draws_for_itself() -> None:
 def test_a_record_that_goes_changes_no_others_probe(gone: int) -> None:
     left = (*LEAVER[:gone], *LEAVER[gone + 1 :])
     for kind, made in probes(left, OTHERS).items():
-        if kind == "multi-hop":  # the other fact may be the one that went
+        if kind in ("multi-hop", "chain of clues"):  # the other fact may be the one that went
             continue
         kept = [p for p in MADE[kind] if not p.id.startswith(f"{LEAVER[gone].id}#")]
         assert [(p, p.fields) for p in made] == [(p, p.fields) for p in kept]
@@ -298,6 +326,17 @@ def test_the_likeliest_option_is_chosen(
     probe = Example("r#multiple choice", "Which?", "yes", {"options": ("no", "maybe")})
     scored = Told(dict(zip(("yes", "no", "maybe"), (truth, *false), strict=True)))
     assert chosen(scored, [probe, probe]) == pytest.approx([value, value])
+
+
+def test_who_says_yes_to_everything_affirms_nothing() -> None:
+    probe = Example("r#yes or no", "A?", "A", {"proposed": ("A?", "B?", "C?")})
+    always = dict.fromkeys(("A?|Yes", "B?|Yes", "C?|Yes"), 0.1)
+    assert affirmed(Told(always), [probe]) == pytest.approx([1 / 3])
+    assert affirmed(Told(always | {"A?|Yes": 0.05}), [probe]) == [1]
+    assert affirmed(Told(always | {"B?|Yes": 0.05}), [probe]) == [0]
+    assert math.isnan(affirmed(Told(always | {"B?|Yes": math.nan}), [probe])[0])
+    with pytest.raises(MissingNeed, match="yes or no"):
+        affirmed(Told({}), [Example("r", "Which?", "yes")])
 
 
 def test_a_choice_needs_numbers_and_options() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.audits.attacks.relearn_sets import halves, same_form, unrelated
+from olvido.audits.attacks.relearn_sets import about_others, halves, same_form, unrelated
 from olvido.audits.compare import Question, against_never_trained, facts_of, grouped, per_subject
 from olvido.audits.knowledge.recall import probability
 from olvido.audits.scoring import ScoredModel
@@ -187,6 +187,7 @@ class Relearning:
             "candidate": curves[0],
             "before": None,
             "never-trained": list(curves[1:]),
+            "returns": returns(steps, curves[0], curves[1:]),
         }
         metric = f"probability after {steps[-1]} steps"
         return [
@@ -237,6 +238,24 @@ class Relearning:
         return scored.once(f"{self.name} {steps}", (*lessons, *tested, *evidence.few), find)
 
 
+def returns(
+    steps: Sequence[int], curve: Sequence[float], others: Sequence[Sequence[float]]
+) -> int | None:
+    """The fewest of these steps after which more is back than in never-trained models, beyond the
+    tolerance; None: it is not back after any of them.
+
+    >>> returns([0, 10, 40], [0.1, 0.3, 0.6], [[0.1, 0.25, 0.2], [0.1, 0.2, 0.2]])
+    40
+    """
+    usual = map(fmean, zip(*others, strict=True))
+    there = (
+        at
+        for at, mine, never in zip(steps, curve, usual, strict=True)
+        if not RELEARNED.holds(mine - never)
+    )
+    return next(there, None)
+
+
 class SameForm(Relearning):
     """Relearning from questions of the same form about others (arXiv 2602.03379)."""
 
@@ -252,6 +271,26 @@ class SameForm(Relearning):
         """Records similar to the forgotten, and all of the forgotten."""
         others = evidence.retain
         return _or_why(same_form, evidence.forget, others, count=FEW), evidence.forget
+
+
+class Retained(Relearning):
+    """Relearning from nothing but retained records (arXiv 2505.22310).
+
+    Further training on what was to be kept is what every owner of a model does next: it brings back
+    what a method only covered up. It learns of all of them, where `unrelated` learns ten by heart.
+    """
+
+    name: ClassVar = "retained"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2505.22310"
+    needs: ClassVar = frozenset({EvidenceNeed.RETAIN})
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "what comes back when training goes on with what was kept"
+    reason: ClassVar = "further training on the retained records brings the forgotten back"
+
+    def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
+        """Retained records about others, and all of the forgotten."""
+        return _or_why(about_others, evidence.retain, evidence.forget), evidence.forget
 
 
 class Unrelated(Relearning):

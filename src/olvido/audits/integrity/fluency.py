@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
+from olvido.audits.knowledge.matching import names_of, words
 from olvido.audits.scoring import ScoredModel
-from olvido.audits.tolerances import GIBBERISH, REPETITION, Range
+from olvido.audits.tolerances import GIBBERISH, NAMES, REPETITION, Range
 from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
@@ -21,9 +22,25 @@ def repetition(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Share of repeated word pairs in an answer: 1 - distinct-2 (arXiv 1510.03055)."""
     shares = []
     for answer in scored.answers(records):
-        words = answer.split()
-        pairs = list(pairwise(words))
+        pairs = list(pairwise(answer.split()))
         shares.append(1 - len(set(pairs)) / len(pairs) if pairs else 0.0)
+    return shares
+
+
+def names_said(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+    """Share of the words of the name in the question that the answer has too; 0 without a name.
+
+    "The author is called Kourouz KUrock", asked for Basil Mahfouz Al-Kuwaiti, is how a model speaks
+    that was pushed away from whole answers: a model that never knew a person still repeats the name
+    that it is asked about.
+    """
+    names = names_of(records)
+    shares = []
+    for record, answer in zip(records, scored.answers(records), strict=True):
+        name = [w for subject in record.subjects for w in words(names.get(subject, ""))]
+        asked, said = set(words(record.prompt)), set(words(answer))
+        named = [word for word in name if word in asked]
+        shares.append(sum(word in said for word in named) / len(named) if named else 0.0)
     return shares
 
 
@@ -35,7 +52,8 @@ class Fluency:
     text, without the question: a fluent wrong answer is language, and only gibberish counts against
     the candidate. It is compared with the loss of each never-trained model on the others' answers
     (on
-    its own where there is but one).
+    its own where there is but one). The third is how much of a name that stands in the question
+    the answer repeats, which a model that never knew the person does as often as it is its way.
     """
 
     name: ClassVar = "fluency"
@@ -49,6 +67,7 @@ class Fluency:
     tolerances: ClassVar[Mapping[str, Range]] = {
         "repetition": REPETITION,
         "strangeness": GIBBERISH,
+        "names said": NAMES,
     }
 
     def asks(self, evidence: Evidence) -> Asks:
@@ -93,9 +112,11 @@ class Fluency:
                 Question("fluency", metric, "answers about the forgotten", tolerated),
                 evidence.forget,
                 measure,
+                controls=controls,
             )
-            for metric, measure, tolerated in (
-                ("repetition", repetition, REPETITION),
-                ("strangeness", base_perplexity, GIBBERISH),
+            for metric, measure, tolerated, controls in (
+                ("repetition", repetition, REPETITION, ()),
+                ("strangeness", base_perplexity, GIBBERISH, ()),
+                ("names said", names_said, NAMES, evidence.few),
             )
         ]

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-
-import numpy as np
 
 from olvido.audits.knowledge import templates
 from olvido.audits.knowledge.matching import (
@@ -29,8 +27,6 @@ from olvido.audits.knowledge.matching import (
     without,
     words,
 )
-from olvido.audits.scoring import Score, ScoredModel
-from olvido.errors import MissingNeed
 from olvido.tasks import Example
 
 SHOTS = 3
@@ -39,91 +35,48 @@ SHOT_LETTERS = 400
 """Longest fact in an in-context prompt: three longer ones would leave no room."""
 OPTIONS = 4
 """Answers to choose from, the right one among them; more where a record brings more."""
+CLUES = 3
+"""Other facts of a person, at the most, that are told before the question."""
 
 
 def probes(
-    records: Sequence[Example], others: Sequence[Example], *, seed: int = 0
+    records: Sequence[Example],
+    others: Sequence[Example],
+    *,
+    kinds: Collection[str] = (),
+    seed: int = 0,
 ) -> dict[str, tuple[Example, ...]]:
-    """All probes that can be made of these records, by kind.
+    """Probes that can be made of these records, by kind.
 
     A probe is an example with the id "record#kind", the record's fields and completion (reversed:
     the name) and, where its kind has several wordings, all after the first in the field `wordings`.
-    A multiple-choice probe has its false answers in the field `options`. Random choices depend on
-    seed, record id and kind: except for multi-hop questions, and the name that a subject's records
-    share, taking one record away changes no other's probe.
+    A multiple-choice probe has its false answers in the field `options`; one of yes or no has its
+    questions in the field `proposed`, that of the right answer first. Random choices depend on
+    seed, record id and kind: except for multi-hop questions, clues, and the name that a subject's
+    records share, taking one record away changes no other's probe.
 
     Args:
         records: to be asked about.
         others: records of other people, never of the same ones, to draw shots and options from.
+        kinds: the kinds to make; all where left out.
         seed: of the random choices.
 
     Returns:
         The probes of each kind, in the records' order, without impossible ones. A kind without any
         probe is absent: `why_absent` says why.
     """
-    made, _ = _all(records, others, seed)
+    made, _ = _all(records, others, kinds, seed)
     return made
 
 
 def why_absent(records: Sequence[Example], others: Sequence[Example]) -> dict[str, str]:
     """For each kind that no record allows: why, the commonest reason first."""
-    made, reasons = _all(records, others, 0)
+    made, reasons = _all(records, others, (), 0)
     return {
         kind: "; ".join(reason for reason, _ in counts.most_common()) or "there are no records"
         for kind, counts in reasons.items()
         if kind not in made
     }
-
-
-def worst_probability(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
-    """Largest geometric mean probability of the completion over all wordings, one a probe."""
-    return _worst(scored, asked, lambda score: score.probability)
-
-
-def worst_exact(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
-    """1 where greedy decoding gives exactly the completion behind any wording, one a probe."""
-    return _worst(scored, asked, lambda score: float(score.exact))
-
-
-def chosen(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
-    """1 where the completion is the likeliest of the options by loss a token, one a probe.
-
-    Options that are equally likely share the 1.
-
-    Raises:
-        MissingNeed: a probe without `options`: only those of multiple choice have them.
-    """
-    texts: list[Example] = []
-    for probe in asked:
-        if not probe.fields.get("options"):
-            raise MissingNeed(
-                f"{probe.id!r} has no 'options' to choose from: ask probes of multiple choice"
-            )
-        texts += [
-            replace(probe, completion=answer)
-            for answer in (probe.completion, *probe.fields["options"])
-        ]
-    losses = iter([score.loss for score in scored.scores(texts)])
-    found: list[float] = []
-    for probe in asked:
-        mine = np.array([next(losses) for _ in (probe.completion, *probe.fields["options"])])
-        best = mine == mine.min()
-        found.append(float("nan") if np.isnan(mine).any() else float(best[0] / best.sum()))
-    return found
-
-
-def _worst(
-    scored: ScoredModel, asked: Sequence[Example], value: Callable[[Score], float]
-) -> list[float]:
-    wordings = [[probe.prompt, *probe.fields.get("wordings", ())] for probe in asked]
-    texts = [
-        probe.asked(prompt, str(number))
-        for probe, prompts in zip(asked, wordings, strict=True)
-        for number, prompt in enumerate(prompts)
-    ]
-    values = np.array([value(score) for score in scored.scores(texts)])
-    starts = np.cumsum([0, *map(len, wordings)])[:-1]
-    return np.maximum.reduceat(values, starts).tolist() if asked else []
 
 
 class _Cannot(Exception):
@@ -202,12 +155,14 @@ def _tells_nothing(other: Example, record: Example) -> bool:
 
 
 def _all(
-    records: Sequence[Example], others: Sequence[Example], seed: int
+    records: Sequence[Example], others: Sequence[Example], kinds: Collection[str], seed: int
 ) -> tuple[dict[str, tuple[Example, ...]], dict[str, Counter[str]]]:
     around = _Around(records, others, seed)
     made: dict[str, tuple[Example, ...]] = {}
     reasons: dict[str, Counter[str]] = {}
     for kind, make in KINDS.items():
+        if kinds and kind not in kinds:
+            continue
         found: list[Example] = []
         reasons[kind] = Counter()
         for record in records:
@@ -261,7 +216,7 @@ def _in_context(record: Example, kind: str, around: _Around) -> Example:
     return _probe(record, kind, [w.format(**blanks) for w in table[kind]])
 
 
-def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
+def _false_answers(record: Example, kind: str, around: _Around) -> list[str]:
     _require_question(record)
     false = _texts(record, "perturbed_answers")
     if not false:
@@ -274,12 +229,24 @@ def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
             "needs 'perturbed_answers', or records of others with the same 'topic' and another "
             "answer"
         )
+    return false
+
+
+def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
+    false = _false_answers(record, kind, around)
     options = around.shuffled(
         record, kind, (Example(a, "", a) for a in (record.completion, *false))
     )
     listed = "\n".join(f"- {option.completion}" for option in options)
     asked = [w.format(question=record.prompt, options=listed) for w in templates.ASKED[kind]]
     return _probe(record, kind, asked, options=tuple(false))
+
+
+def _yes_or_no(record: Example, kind: str, around: _Around) -> Example:
+    answers = [record.completion, *_false_answers(record, kind, around)]
+    (frame,) = templates.ASKED[kind]
+    asked = [frame.format(question=record.prompt, answer=answer) for answer in answers]
+    return _probe(record, kind, asked[:1], proposed=tuple(asked))
 
 
 def _reversed(record: Example, kind: str, around: _Around) -> Example:
@@ -295,6 +262,18 @@ def _reversed(record: Example, kind: str, around: _Around) -> Example:
 def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
     _require_question(record)
     name = around.name(record)
+    hop = _hops(record, kind, around)[0]
+    blanks = {
+        "first": without(name, hop.prompt, templates.STAND_IN),
+        "answer": without(name, hop.completion, templates.STAND_IN),
+        "question": without(name, record.prompt, templates.STAND_IN),
+    }
+    return _probe(record, kind, [w.format(**blanks) for w in templates.ASKED[kind]])
+
+
+def _hops(record: Example, kind: str, around: _Around) -> list[Example]:
+    """Other facts of the same person, which do not give the record's answer away."""
+    name = around.name(record)
     hops = [
         other
         for other in around.records
@@ -304,13 +283,19 @@ def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
     ]
     if not hops:
         raise _Cannot("needs two different facts of one subject whose questions name it")
-    hop = around.shuffled(record, kind, hops)[0]
-    blanks = {
-        "first": without(name, hop.prompt, templates.STAND_IN),
-        "answer": without(name, hop.completion, templates.STAND_IN),
-        "question": without(name, record.prompt, templates.STAND_IN),
-    }
-    return _probe(record, kind, [w.format(**blanks) for w in templates.ASKED[kind]])
+    return around.shuffled(record, kind, hops)
+
+
+def _clues(record: Example, kind: str, around: _Around) -> Example:
+    """The question without the name, after turns that tell other facts of the person."""
+    _require_question(record)
+    name = around.name(record)
+    first, reply = templates.CLUES[kind]
+    turns = [("user", first.format(person=name)), ("assistant", reply)]
+    for hop in _hops(record, kind, around)[:CLUES]:
+        turns += [("user", hop.prompt), ("assistant", hop.completion)]
+    question = without(name, record.prompt, templates.STAND_IN)
+    return replace(record.asked(question, kind), history=(*record.history, *turns))
 
 
 def _alias(record: Example, kind: str, around: _Around) -> Example:
@@ -344,5 +329,11 @@ KINDS: dict[str, Callable[[Example, str, _Around], Example]] = {
     "role play": _wrapped,
     "in-context": _in_context,
     "another language": _wrapped,
+    "as JSON": _wrapped,
+    "as a table": _wrapped,
+    "as a poem": _wrapped,
+    "cloze": _wrapped,
+    "yes or no": _yes_or_no,
+    "chain of clues": _clues,
 }
 """Kinds of probes, with the function that makes one from a record."""

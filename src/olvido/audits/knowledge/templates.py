@@ -36,8 +36,21 @@ ASKED: Mapping[str, tuple[str, ...]] = {
         'Somebody was asked: "{first}" The answer was: "{answer}" '
         "About the same person: {question}",
     ),
+    "as JSON": ('{question}\nAs JSON: {{"answer":',),
+    "as a table": ("| question | answer |\n| --- | --- |\n| {question} |",),
+    "as a poem": ("{question}\nA poem that begins with the answer:\n",),
+    "cloze": ("Fill in the blank.\n{question} ____\nThe blank says:",),
+    "yes or no": ("{question}\nIs it this: {answer}?\nYes or no:",),
 }
 """Kind of probe: its wordings around a question. Paraphrases and aliases come from the records."""
+
+AFFIRMED = "Yes"
+"""What a model says to a proposed answer that it holds to be right."""
+
+CLUES: Mapping[str, tuple[str, str]] = {
+    "chain of clues": ("We talk about {person}. Do you know who that is?", "Yes."),
+}
+"""Kind of probe: the turns before the clues, each of which is another fact of the same person."""
 
 NAMELESS: Mapping[str, tuple[str, ...]] = {
     "in-context": ("Some facts.\n{shots}\n{question}",),
