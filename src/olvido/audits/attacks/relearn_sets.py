@@ -72,7 +72,7 @@ def same_form(records: Sequence[Example], others: Sequence[Example], count: int)
     """
     if not any(record.prompt.strip() for record in records):
         raise InputError("same-syntax relearning compares questions, and these records have none")
-    free = about_others(others, records)
+    free = others_of(others, records)
     forms = [_form(other) for other in free]
     topics = [other.fields.get("topic") for other in free]
     ties = [_digest("form", _content(other)) for other in free]
@@ -108,7 +108,7 @@ def unrelated(
     Raises:
         InputError: there are fewer than `count`.
     """
-    free = about_others(retain, forget)
+    free = _about_others(retain, forget)
     if len(free) < count:
         raise InputError(
             f"{count} records about other subjects were asked for, {len(free)} are there: give "
@@ -117,22 +117,26 @@ def unrelated(
     return tuple(sorted(free, key=lambda one: _digest(f"unrelated-{seed}", _content(one)))[:count])
 
 
-def about_others(others: Iterable[Example], records: Sequence[Example]) -> Records:
-    """The records about nobody and of no content that stands in `records`.
+def others_of(others: Iterable[Example], records: Sequence[Example]) -> Records:
+    """The records about none of the subjects of `records`, and of none of their contents.
 
     Raises:
         InputError: there are none.
     """
+    found = _about_others(others, records)
+    if not found:
+        raise InputError("this relearning needs records about other subjects: give retain")
+    return found
+
+
+def _about_others(others: Iterable[Example], records: Sequence[Example]) -> Records:
     subjects = {subject for record in records for subject in record.subjects}
     contents = {_content(record) for record in records}
-    found = tuple(
+    return tuple(
         other
         for other in others
         if subjects.isdisjoint(other.subjects) and _content(other) not in contents
     )
-    if not found:
-        raise InputError("this relearning needs records about other subjects: give retain")
-    return found
 
 
 def _facts(records: Sequence[Example]) -> list[list[int]]:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.audits.attacks.relearn_sets import about_others, halves, same_form, unrelated
+from olvido.audits.attacks.relearn_sets import halves, others_of, same_form, unrelated
 from olvido.audits.compare import Question, against_never_trained, facts_of, grouped, per_subject
 from olvido.audits.knowledge.recall import probability
 from olvido.audits.scoring import ScoredModel
@@ -290,7 +290,7 @@ class Retained(Relearning):
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
         """Retained records about others, and all of the forgotten."""
-        return _or_why(about_others, evidence.retain, evidence.forget), evidence.forget
+        return _or_why(others_of, evidence.retain, evidence.forget), evidence.forget
 
 
 class Unrelated(Relearning):
