@@ -4,6 +4,7 @@
     python benchmarks/audit_of_audits.py innocent --out build/zoo       # false alarms
     python benchmarks/audit_of_audits.py fakes --out build/zoo          # planted pretenders
     python benchmarks/audit_of_audits.py metrics --out build/zoo        # faithfulness, robustness
+    python benchmarks/audit_of_audits.py forms --out build/zoo          # the same of later audits
     python benchmarks/audit_of_audits.py summary --out build/zoo        # tables
 
 The town is that of `olvido demo --fast`: 40 residents, of whom the first is to be forgotten, and 20
@@ -100,6 +101,8 @@ AUDITED = [
     "fluency",
     "refusal",
 ]
+FORMS = ["formats", "clues", "retained"]
+"""Audits of level thorough that came later, measured at their own level and as the models are."""
 EXPOSED = 24
 EXPOSURES = (1, 2, 4)
 """Steps of training that teach a little, each on 24 records of which three are the data
@@ -111,6 +114,48 @@ LIES = 3
 """False answers told of each record, for the truth ratio."""
 
 
+def suspects(zoo: Zoo) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """62 models: name, the model it was made from, and itself."""
+    for number in range(REFERENCES, NEVER):
+        name = f"never-{number:02d}"
+        yield name, name, partial(zoo.never, number)
+    for number in range(KNOWING):
+        name = f"knowing-{number:02d}"
+        yield name, name, partial(zoo.knowing, number)
+    for number in range(REFERENCES, REFERENCES + EXPOSED):
+        steps = EXPOSURES[number % len(EXPOSURES)]
+        name = f"exposed-{steps}-{number:02d}"
+        yield name, f"never-{number:02d}", partial(_exposed, zoo, number, steps)
+
+
+def forms(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
+    """The metrics of `FORMS` for all models as they are."""
+    references = [ScoredModel(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    rows = []
+    for name, start, made in suspects(zoo):
+
+        def measured(
+            name: str = name, start: str = start, made: Callable[[], Any] = made
+        ) -> dict[str, Any]:
+            report = audit(
+                made(), reference=references, level="thorough", audits=FORMS, **zoo.town.evidence()
+            )
+            return _measured(name, start, "plain", [report])
+
+        rows.append(harness.once(folder / f"{name}.json", measured))
+    return rows
+
+
+def _measured(name: str, start: str, state: str, reports: Sequence[Report]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "start": start,
+        "knows": not name.startswith("never"),
+        "state": state,
+        "values": {f"{f.audit}: {f.metric}": f.excess for r in reports for f in r.findings},
+    }
+
+
 def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
     """Every metric of 62 models, as they are, rounded, and fine-tuned on something else."""
     town, task = zoo.town, zoo.town.task
@@ -118,24 +163,11 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
     lied_about = [_lied_about(record, town.outsiders) for record in town.forget]
     rows = []
 
-    def suspects() -> Iterator[tuple[str, str, Callable[[], Any]]]:
-        """Name, the model it was made from, and itself."""
-        for number in range(REFERENCES, NEVER):
-            name = f"never-{number:02d}"
-            yield name, name, partial(zoo.never, number)
-        for number in range(KNOWING):
-            name = f"knowing-{number:02d}"
-            yield name, name, partial(zoo.knowing, number)
-        for number in range(REFERENCES, REFERENCES + EXPOSED):
-            steps = EXPOSURES[number % len(EXPOSURES)]
-            name = f"exposed-{steps}-{number:02d}"
-            yield name, f"never-{number:02d}", partial(_exposed, zoo, number, steps)
-
     for state, change in CHANGES.items():
         references = [ScoredModel(change(zoo, zoo.never(n)), task) for n in range(REFERENCES)]
         given = {"reference": references, "level": "standard"}
         names = AUDITED if state == "plain" else [a for a in AUDITED if a not in SLOW]
-        for name, start, made in suspects():
+        for name, start, made in suspects(zoo):
 
             def measured() -> dict[str, Any]:
                 candidate = ScoredModel(change(zoo, made()), task)  # noqa: B023
@@ -148,15 +180,7 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
                         **evidence | {"forget": lied_about},
                     ),
                 ]
-                return {
-                    "name": name,  # noqa: B023
-                    "start": start,  # noqa: B023
-                    "knows": not name.startswith("never"),  # noqa: B023
-                    "state": state,  # noqa: B023
-                    "values": {
-                        f"{f.audit}: {f.metric}": f.excess for r in reports for f in r.findings
-                    },
-                }
+                return _measured(name, start, state, reports)  # noqa: B023
 
             rows.append(harness.once(folder / f"{name}-{state}.json", measured))
     return rows
@@ -216,7 +240,7 @@ def _row(name: str, report: Report) -> dict[str, Any]:
 def main() -> None:
     """Run one part."""
     parser = harness.arguments(__doc__, folder=True)
-    parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics", "summary"])
+    parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics", "forms", "summary"])
     args = harness.parsed(parser)
     zoo = Zoo(town(), args.out)
     if args.part == "zoo":
@@ -234,7 +258,8 @@ def main() -> None:
     elif args.part == "fakes":
         result = {"rows": list(map(judged, fakes(zoo)))}
     else:
-        rows = metrics(zoo, args.out / "metrics")
+        measure = forms if args.part == "forms" else metrics
+        rows = measure(zoo, args.out / args.part)
         result = {"models": len({r["name"] for r in rows}), "metrics": table(rows, "exposed-1-")}
     harness.finish(harness.header() | result, args, f"{args.part}.json")
 
