@@ -124,8 +124,8 @@ class Widths(Sequence[int]):
         """The width of the record at a place, or of those at several. Raises as `ask`."""
         if isinstance(place, slice):
             return tuple(self)[place]
-        place = range(len(self))[place]
-        self.ask((place,))
+        if not self._known[place]:
+            self.ask((range(len(self))[place],))
         return self._widths[place]
 
     def __len__(self) -> int:
