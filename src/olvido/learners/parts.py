@@ -14,10 +14,9 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.errors import InputError, StateError
-from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
-from olvido.processes import is_main, join, world_size
+from olvido.processes import is_main, join, side_by_side, world_size
 from olvido.tasks import Example, Task
 from olvido.training import recipe as adapters
 from olvido.training.checkpoint import CheckpointStore
