@@ -6,9 +6,12 @@ Makes random weights of the shape of SmolLM2-135M (float32, or `--dtype bfloat16
 tokenizer of `tiny`: memory and time depend on shapes alone. The audit at level standard, by audits
 of each kind, is of four models: a candidate, two references and the original, which are random
 perturbations of one another. Each piece runs in a process of its own: scoring one model; the audit
-with its models in memory and with their folders, `cheap` without the audit that trains; forgetting
-by `npo`, all weights and adapters. The peak is the kernel's for the process (VmHWM), with the pages
-of mapped files among it; `start` is what the process has before a model.
+with its models in memory and with their folders, `cheap` without the audit that trains, or of one
+audit of the standard level alone; forgetting by `npo`, all weights and adapters; loading one model
+with its digest, from files in float32 and in bfloat16 as they are; writing a checkpoint of its size
+and reading the one that was written. The peak is the kernel's for the process (VmHWM), with the
+pages of mapped files among it; `start` is what the process has before a model, for a checkpoint
+with the weights that are written.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ import olvido
 from olvido.benchmark.cell import peak
 from olvido.demo.residents import make_town
 from olvido.files import finite
-from olvido.models import save
+from olvido.models import save, weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Language, examples
+from olvido.training.checkpoint import Checkpoint, CheckpointStore, read
 
 SHAPE = {
     "vocab_size": 49152,
@@ -43,10 +47,14 @@ SHAPE = {
     "tie_word_embeddings": True,
 }
 NAMES = ("candidate", "never-1", "never-2", "original")
+HALF = "candidate-bfloat16"
+"""The last of them in 16 bits, to be loaded alone."""
 CHEAP = ("change", "filter", "recall", "quantization", "lens")
 """Audits of each kind: of weights, scores, answers, and of the module itself."""
 TRAINED = (*CHEAP, "relearning")
 """Beside them the one that trains every weight of a model with AdamW, as an attacker would."""
+CHECKPOINT_MIB = 515
+"""Of a checkpoint: the weights of that shape."""
 
 
 def make(home: Path, seed: int, dtype: str) -> None:
@@ -62,6 +70,8 @@ def make(home: Path, seed: int, dtype: str) -> None:
                 for parameter in model.parameters():
                     parameter += 0.1 * parameter.std() * torch.randn_like(parameter)
             save(model, tokenizer, home / name)
+    if not (home / HALF).exists():
+        save(model.to(torch.bfloat16), tokenizer, home / HALF)
 
 
 def records() -> dict[str, Any]:
@@ -113,10 +123,32 @@ def forgotten(
         print(error, file=sys.stderr)
 
 
+def loaded(home: Path, name: str, dtype: str) -> None:
+    """Load a model, and take the digest of its weights."""
+    weights_digest(olvido.load(home / name, dtype=dtype).model)
+
+
+def written(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write a checkpoint of these weights alone."""
+    state = Checkpoint(1, "", "", weights, {}, [torch.get_rng_state()], b"log", 0.0)
+    CheckpointStore(folder).write(state)
+
+
+def read_again(folder: Path) -> None:
+    """Read the checkpoint that was written."""
+    for path in CheckpointStore(folder):
+        read(path)
+        return
+    raise SystemExit(f"{folder} has no checkpoint: measure the piece `write` first")
+
+
 def piece(args: argparse.Namespace) -> None:
     """Measure one piece in this process."""
-    home, given, start = args.out / "models", records(), peak()
-    task = Language(tiny_tokenizer())
+    home, given = args.out / "models", records()
+    task, weights = Language(tiny_tokenizer()), dict[str, torch.Tensor]()
+    if args.piece == "write":
+        weights = {"weights": torch.ones(CHECKPOINT_MIB * 2**18)}
+    start = peak()
 
     def module(name: str) -> Any:
         return olvido.load(home / name, dtype=args.dtype).model
@@ -128,8 +160,18 @@ def piece(args: argparse.Namespace) -> None:
     if args.piece == "score":
         score(module, task, given)
     elif args.piece.startswith("audit"):
-        read = folder if args.piece.endswith("folders") else module
-        found = audited(read, task, given, CHEAP if "cheap" in args.piece else TRAINED)
+        how = folder if args.piece.endswith("folders") else module
+        one = args.piece.split("-")[1]
+        audits = CHEAP if one == "cheap" else (one,) if one in TRAINED else TRAINED
+        found = audited(how, task, given, audits)
+    elif args.piece == "load":
+        loaded(home, "candidate", "float32")
+    elif args.piece == "load-half":
+        loaded(home, HALF, "bfloat16")
+    elif args.piece == "write":
+        written(args.out / "checkpoints", weights)
+    elif args.piece == "read":
+        read_again(args.out / "checkpoints")
     else:
         forgotten(module, task, given, 8 if args.piece == "lora" else None)
     spent = clock.read()
@@ -139,7 +181,8 @@ def piece(args: argparse.Namespace) -> None:
 
 PIECES = (
     "score", "audit-cheap-modules", "audit-cheap-folders", "audit-modules", "audit-folders",
-    "lora", "full",
+    *(f"audit-{name}-folders" for name in TRAINED),
+    "lora", "full", "load", "load-half", "write", "read",
 )  # fmt: skip
 
 

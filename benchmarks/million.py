@@ -7,19 +7,27 @@ layers. Each piece is the library's call behind a command, in a process of its o
 `learn` until its first optimizer step and for `--steps` steps more, the rest of its epoch computed
 from their rate; for `--whole` records or fewer the whole epoch, and then `request new`,
 `request plan`, and `request run` until its first step. The peak is the kernel's for the process
-(VmHWM); `start` is what the process has before it begins.
+(VmHWM); `start` is what the process has before it begins. The processor's seconds until the first
+step are all that the process had by then, from the start of Python on.
+
+    python benchmarks/million.py --out build/million --against ../before/src --pairs 9
+
+times the training of `--small` records in memory with this source and with another one in turns,
+each in a fresh process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import harness
@@ -32,6 +40,7 @@ WORDS = (12, 46)
 BATCH = 32
 DATASET = "residents"
 PIECES = ("add", "start", "learn", "new", "plan", "run")
+SMALL_EPOCHS = 4
 WHOLE = ("learn", "new", "plan", "run")
 """Pieces that need a model whose training ended."""
 
@@ -88,6 +97,7 @@ class Begun:
     def __init__(self, steps: int | None) -> None:
         self._steps, self._began = steps, time.perf_counter()
         self.first: float | None = None
+        self.processor_at_first = 0.0
         self.peak_at_first = 0
         self.later: list[float] = []
 
@@ -95,6 +105,7 @@ class Begun:
         now = time.perf_counter() - self._began
         if self.first is None:
             self.first, self.peak_at_first = now, peak() or 0
+            self.processor_at_first = time.process_time()
         else:
             self.later.append(now)
         if self._steps is not None and len(self.later) >= self._steps:
@@ -102,7 +113,11 @@ class Begun:
 
     def read(self) -> dict[str, Any]:
         """As a result has them."""
-        found = {"first_step": self.first, "peak_at_first_step": self.peak_at_first}
+        found = {
+            "first_step": self.first,
+            "processor_at_first_step": self.processor_at_first,
+            "peak_at_first_step": self.peak_at_first,
+        }
         if self.first is not None and self.later:
             found["steps_per_second"] = len(self.later) / (self.later[-1] - self.first)
         return found
@@ -177,8 +192,52 @@ def requested(settings: Settings, piece: str) -> dict[str, Any]:
     raise AssertionError("a request's run made no step")
 
 
+def small(count: int, seed: int) -> dict[str, Any]:
+    """A training of records in memory, from records to weights."""
+    from olvido.learners import Recipe, train
+    from olvido.models.tiny import tiny_model, tiny_tokenizer
+    from olvido.tasks import Language, examples
+
+    tokenizer = tiny_tokenizer()
+    records = examples(list(rows(count, seed)))
+    model = tiny_model(len(tokenizer), seed=seed, width=64, layers=2)
+    recipe = Recipe(epochs=SMALL_EPOCHS, batch_size=BATCH)
+    clock = harness.Clock()
+    made = train(model, records=records, task=Language(tokenizer), recipe=recipe)
+    return clock.read() | {"digest": str(made.digest)}
+
+
+def against(args: argparse.Namespace) -> None:
+    """Time small trainings with this source and with another, in turns."""
+    here = Path(__file__).parent.parent / "src"
+    found: list[dict[str, dict[str, Any]]] = []
+    alone = ["--out", str(args.out), "--records", str(args.small), "--piece", "small"]
+    alone += ["--seed", str(args.seed), "--threads", str(args.threads)]
+    for number in range(args.pairs):
+        sources = {"before": args.against.resolve(), "now": here}
+        pair = {}
+        for name in sorted(sources, reverse=number % 2 == 1):
+            file = args.out / f"small-{name}-{number}.json"
+            environment = os.environ | {"PYTHONPATH": str(sources[name])}
+            command = [sys.executable, __file__, *alone, "--measured", str(file)]
+            subprocess.run(command, check=True, env=environment)
+            pair[name] = harness.read(file)
+        assert pair["now"]["digest"] == pair["before"]["digest"], "other weights"
+        found.append(pair)
+    ratios = sorted(
+        pair["now"]["processor_seconds"] / pair["before"]["processor_seconds"] for pair in found
+    )
+    result = {"pairs": found, "ratios": ratios, "median": median(ratios)}
+    harness.finish(harness.header(seed=args.seed, **result), args, "small.json")
+    print(f"{median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}, {len(ratios)} pairs)")
+
+
 def piece(args: argparse.Namespace) -> None:
     """Measure one piece in this process."""
+    if args.piece == "small":
+        found = small(args.records[0], args.seed)
+        harness.write(harness.header(piece=args.piece, **found), args.measured)
+        return
     (count,) = args.records
     home = args.out / str(count)
     settings = Settings.load(home / "workspace", environment={})
@@ -200,11 +259,17 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=100_000, help="at most: a whole epoch")
     parser.add_argument("--steps", type=int, default=200, help="after the first, of a start")
     parser.add_argument("--pieces", nargs="+", choices=PIECES, default=list(PIECES))
+    parser.add_argument("--against", type=Path, help="another source, in whose turns to time")
+    parser.add_argument("--pairs", type=int, default=9, help="of timed small trainings")
+    parser.add_argument("--small", type=int, default=300, help="records of such a training")
     parser.add_argument("--piece", help=argparse.SUPPRESS)
     parser.add_argument("--measured", type=Path, help=argparse.SUPPRESS)
     args = harness.parsed(parser)
     if args.piece is not None:
         piece(args)
+        return
+    if args.against is not None:
+        against(args)
         return
     found: dict[str, Any] = {}
     for count in args.records:
@@ -225,7 +290,10 @@ def main() -> None:
     harness.show(harness.table(COLUMNS, cells))
 
 
-COLUMNS = ("records", "piece", "seconds", "processor, s", "first step, s", "steps/s", "peak, MiB")
+COLUMNS = (
+    "records", "piece", "seconds", "processor, s", "first step, s", "until it, processor, s",
+    "steps/s", "peak, MiB",
+)  # fmt: skip
 
 
 def shown(one: dict[str, Any]) -> tuple[str, ...]:
@@ -235,7 +303,9 @@ def shown(one: dict[str, Any]) -> tuple[str, ...]:
     return *("" if value is None else f"{value:.1f}" for value in took), f"{memory:.0f}"
 
 
-COLUMN_NAMES = ("seconds", "processor_seconds", "first_step", "steps_per_second")
+COLUMN_NAMES = (
+    "seconds", "processor_seconds", "first_step", "processor_at_first_step", "steps_per_second",
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ that makes it, what that was given, every line of Python in `src` and `tests` (r
 and the engine itself), and the versions of the packages that compute.
 
 The folder lies beside the processes' temporary folders and leaves with them. OLVIDO_TEST_SHARED
-names another one, so that two runs in a row (`.ci/run`) share what they train.
+names another one, so that two runs in a row (`make test`, `make test-rest`) share what they train.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import pytest
 from olvido.demo.residents import Town
 from olvido.errors import InputError, UnknownName
 from olvido.learners import Progress, Recipe, Trained, train
-from olvido.learners.parallel import side_by_side
 from olvido.methods import forget
+from olvido.processes import side_by_side
 from olvido.tasks import Example, Language, examples
 from olvido.training.traces.base import Placement
 

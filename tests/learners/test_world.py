@@ -1,15 +1,13 @@
 """Several processes share a run: the same bits every time, on all of them, and one that writes."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.launching import launched
 
 from olvido.data.importing import import_rows
 from olvido.demo.residents import Town
@@ -154,23 +152,7 @@ def folder(
     with Workspace(settings) as workspace:
         import_rows(workspace.store, settings.data, rows, name="people")
     (place / "shared.py").write_text(SHARED)
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(WORLD), str(place / "shared.py"), str(place)),
-        ],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": "1",
-            **request.param,
-        },
-        check=False,
-        capture_output=True,
-        timeout=240,
-    )
-    assert ended.returncode == 0, ended.stderr.decode()[-4000:]
+    launched(place / "shared.py", str(place), world=WORLD, environment=request.param)
     return place
 
 

@@ -1,14 +1,12 @@
 """Two processes learn, forget and audit as one does, with whole weights and with shards of them."""
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.launching import launched
 
 pytestmark = pytest.mark.slow
 
@@ -102,22 +100,7 @@ def results(
     rows = [[dict(r) for r in town.rows_of(who)] for who in (town.data_subject, town.residents[1])]
     given = (small, *rows)
     (place / "given").write_bytes(pickle.dumps(given))
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", str(place / "launched.py"), str(place)),
-        ],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": "1",
-        },
-        check=False,
-        capture_output=True,
-        timeout=240,
-    )
-    assert ended.returncode == 0, ended.stderr.decode()[-4000:]
+    launched(place / "launched.py", str(place), world=2)
     space: dict[str, Any] = {}
     exec(WORK, space)
     alone = space["work"](*given, place / "alone")

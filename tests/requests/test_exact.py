@@ -191,10 +191,10 @@ class Crash(Exception):
     "at",
     [
         "olvido.learners.parts.carry_out",
-        "olvido.workspace.save",
-        "olvido.workspace.write_trace",
-        "olvido.workspace.Store.add_model",
-        "olvido.workspace.Store.set_aliases",
+        "olvido.workspace.base.save",
+        "olvido.workspace.base.write_trace",
+        "olvido.workspace.reading.Store.add_model",
+        "olvido.workspace.reading.Store.set_aliases",
     ],
 )
 def test_a_crash_anywhere_leaves_the_old_model_served(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from olvido.learners import Recipe, StepLog, train
 from olvido.tasks import Example, Language
 from olvido.training.contents import digests_of
-from olvido.training.log import ENTRY_BYTES, Log, LoggedStep, beginning, chain_at, linked
+from olvido.training.log import ENTRY_BYTES, Log, LoggedStep, beginning, chain_at, linked, said
 from olvido.training.plan import PlannedBatch, SlotPlan
 
 START = bytes(range(32))
@@ -117,8 +117,8 @@ def test_the_chain_begins_with_all_that_determines_a_run() -> None:
 def test_everything_about_a_pass_is_in_its_link(other: dict[str, Any]) -> None:
     batch = PlannedBatch(0, ("a", "b"), 7, 2)
     known = {"a": b"A" * 32, "b": b"B" * 32}
-    assert linked(START, replace(batch, **other), known) != linked(START, batch, known)
-    assert linked(bytes(32), batch, known) != linked(START, batch, known)
+    assert linked(START, said(replace(batch, **other), known)) != linked(START, said(batch, known))
+    assert linked(bytes(32), said(batch, known)) != linked(START, said(batch, known))
 
 
 def test_a_blank_is_a_blank_whomever_it_stands_for() -> None:
@@ -129,10 +129,10 @@ def test_a_blank_is_a_blank_whomever_it_stands_for() -> None:
     assert blanked.rows == (None, batch.rows[1])
     # What stood there is not even asked for, and is not taken for what stood nowhere.
     stayed = str(batch.rows[1])
-    found = linked(START, blanked, {stayed: b"B" * 32})
-    assert found != linked(START, replace(batch, rows=(stayed,)), {stayed: b"B" * 32})
+    found = linked(START, said(blanked, {stayed: b"B" * 32}))
+    assert found != linked(START, said(replace(batch, rows=(stayed,)), {stayed: b"B" * 32}))
     turned = replace(batch, rows=(stayed, None))
-    assert found != linked(START, turned, {stayed: b"B" * 32})
+    assert found != linked(START, said(turned, {stayed: b"B" * 32}))
 
 
 entries = st.builds(

@@ -1,5 +1,6 @@
 """Every record has its place, and keeps it whoever else is gone."""
 
+import hashlib
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.errors import InputError, UnknownName
-from olvido.training.plan import PlannedBatch, SlotPlan
+from olvido.training.plan import WINDOW, PlannedBatch, SlotPlan
 
 widths = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 40), min_size=1)
 plans = st.builds(
@@ -96,6 +97,24 @@ def test_the_order_of_the_rows_matters_not(plan: SlotPlan, random: Random) -> No
     slots, widths = zip(*pairs, strict=True)
     other = SlotPlan(slots, widths, plan.batch_size, plan.accumulate, plan.epochs, plan.seed)
     assert list(other.steps()) == list(plan.steps())
+
+
+@given(plans)
+def test_the_order_is_that_of_everything_sorted_at_once(plan: SlotPlan) -> None:
+    width = dict(zip(plan.slots, plan.widths, strict=True))
+    for epoch, found in enumerate(epochs(plan)):
+
+        def key(name: str, epoch: int = epoch) -> bytes:
+            said = f"{plan.seed}|{epoch}|{name}".encode()
+            return hashlib.blake2b(said, digest_size=16).digest()
+
+        order = sorted(plan.slots, key=key)
+        span, size = plan.batch_size * WINDOW, plan.batch_size
+        windows = [order[at : at + span] for at in range(0, len(order), span)]
+        cut = [sorted(window, key=width.__getitem__) for window in windows]
+        batches = [window[at : at + size] for window in cut for at in range(0, len(window), size)]
+        batches.sort(key=lambda batch: key(f"batch/{batch[0]}"))
+        assert [list(batch.ids) for batch in found] == batches
 
 
 def plan_of(count: int, *, seed: int = 0, epochs: int = 2) -> SlotPlan:

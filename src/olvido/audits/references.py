@@ -29,11 +29,10 @@ from olvido.audits.types import Asks, Evidence, EvidenceNeed
 from olvido.errors import InputError
 from olvido.files import make_folder, new_folder, write_document
 from olvido.learners import Recipe, train
-from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
 from olvido.models.stored import ModelSlot, StoredModel
-from olvido.processes import from_main
+from olvido.processes import from_main, side_by_side
 from olvido.tasks import Example, Task
 
 SAMPLE = 8

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
+from olvido.entering.exchange import Exchange, exchange
 from olvido.entering.recipes import read_recipe
 from olvido.entering.statements import (
     CALL,
@@ -29,7 +30,6 @@ from olvido.models.adapter import CONFIG as ADAPTER
 from olvido.models.adapter import Adapter, base_under, is_adapter, is_on_base, read_adapter
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import TASKS, Example, require_for
-from olvido.tasks.exchange import Exchange, exchange
 from olvido.training.records import ids_of, records_of
 from olvido.training.traces.declared import NO_LOG
 from olvido.training.traces.steps import Origin

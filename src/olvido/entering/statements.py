@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from olvido.entering.exchange import Exchange
 from olvido.learners import Recipe
 from olvido.ledger.facts import Model
-from olvido.tasks.exchange import Exchange
 from olvido.training.traces.seen import Seen
 
 CALL = "whoever entered it"

@@ -14,14 +14,13 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.errors import InputError, StateError
-from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
 from olvido.models.merging import picklable
-from olvido.processes import is_main, join, world_size
+from olvido.processes import is_main, join, side_by_side, world_size
 from olvido.tasks import Example, Task
 from olvido.training import recipe as adapters
 from olvido.training.checkpoint import CheckpointStore
-from olvido.training.contents import digests_of
+from olvido.training.contents import digests_of, widths_of
 from olvido.training.environment import deterministic, environment, require_same
 from olvido.training.execute import SAFETY, RunResult, RunSpec, execute
 from olvido.training.log import chain_at
@@ -119,7 +118,7 @@ def make_plan(
     """Give every record its place."""
     return SlotPlan(
         tuple(ids_of(records)),
-        tuple(task.widths(records)),
+        widths_of(records, task),
         recipe.batch_size,
         recipe.accumulate,
         recipe.epochs if epochs is None else epochs,

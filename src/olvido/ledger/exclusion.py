@@ -1,11 +1,12 @@
-"""Which records of a dataset a training leaves out, and which of them were to be forgotten."""
+"""Which trainings made a model, what each left out, and which records were to be forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from olvido.errors import StateError, UnknownName
-from olvido.ledger.facts import DatasetVersion
+from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.store import Store
 
 
@@ -53,3 +54,46 @@ def refuse_tombstoned(
                 "that were to be forgotten: enter one that never learned them, and name them as "
                 "left out (--without)"
             )
+
+
+def training_of(store: Store, model: Model) -> Model:
+    """The training that a model descends from: the model itself, unless forgetting made it."""
+    while model.method is not None:
+        model = store.model(model.parents[0])
+    return model
+
+
+def chain_of(store: Store, model: Model) -> tuple[Model, ...]:
+    """The trainings that a model descends from, each from the one before, the first first."""
+    training = training_of(store, model)
+    before = map(store.model, training.parents)
+    return (*(link for parent in before for link in chain_of(store, parent)), training)
+
+
+def left_in(store: Store, model: Model, *, chain: bool = True) -> tuple[DatasetUse, ...]:
+    """The datasets a model was trained on, with all records left out or forgotten since.
+
+    Args:
+        store: the ledger.
+        model: of the ledger.
+        chain: also those of the models that it was trained from.
+    """
+    uses = {use.dataset: use for use in store.uses(model.id)}
+    if model.method is None and not chain:
+        return tuple(uses.values())
+    inherited = {
+        use.dataset: use
+        for parent in model.parents
+        for use in left_in(store, store.model(parent), chain=chain)
+    }
+    if model.method is None:
+        # What either training learned, the model holds.
+        both = {d: uses[d].excluded & inherited[d].excluded for d in uses if d in inherited}
+        found = {**inherited, **uses}
+        return tuple(
+            replace(use, excluded=both.get(name, use.excluded)) for name, use in found.items()
+        )
+    return tuple(
+        replace(use, excluded=use.excluded | uses[name].forgotten) if name in uses else use
+        for name, use in inherited.items()
+    )

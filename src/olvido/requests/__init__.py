@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from olvido.requests.batching import RequestBatch, batches
     from olvido.requests.flow import answer, locate, plan, run
     from olvido.requests.handlers import receive
     from olvido.requests.planner import Choice, Route, choose, routes
     from olvido.requests.types import Attempt, ProbeSets, RequestOutcome
+    from olvido.requests.workflow.batching import RequestBatch, batches
 
 _HOMES = {
     "Attempt": "types",
-    "RequestBatch": "batching",
+    "RequestBatch": "workflow.batching",
     "Choice": "planner",
     "RequestOutcome": "types",
     "ProbeSets": "types",
     "Route": "planner",
     "answer": "flow",
-    "batches": "batching",
+    "batches": "workflow.batching",
     "choose": "planner",
     "locate": "flow",
     "plan": "flow",

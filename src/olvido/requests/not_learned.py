@@ -11,6 +11,7 @@ from typing import Any
 
 from olvido.artifact_shapes import remove_model
 from olvido.errors import InputError, StateError
+from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import (
     DECLARED,
     Guarantee,
@@ -23,7 +24,7 @@ from olvido.ledger.facts import (
 from olvido.ledger.lineage import Holding
 from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
-from olvido.requests.certificate.answer import ANSWER, destroyed, training_of
+from olvido.requests.certificate.answer import ANSWER, destroyed
 from olvido.requests.closure.weights import keep_weights
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting, demand_kind

@@ -14,6 +14,7 @@ from olvido.audits import ScoredModel
 from olvido.entering import CALL
 from olvido.errors import InputError, MissingNeed
 from olvido.learners import Recipe, Watcher
+from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import DECLARED, Model
 from olvido.methods import Cost, Split
 from olvido.methods.types import priced
@@ -220,7 +221,7 @@ def repeated(
     left_in_all = {use.dataset: use.excluded for use in workspace.left(model)}
     line: list[tuple[Model, frozenset[str]]] = []
     while True:
-        training = workspace.training(version)
+        training = training_of(workspace.store, version)
         own = {use.dataset for use in store.uses(training.id)}
         there = {record.id for name in own for record in store.records(name)}
         left = frozenset[str]().union(

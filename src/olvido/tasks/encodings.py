@@ -78,12 +78,16 @@ class Encodings:
             self._encoder.known = tokenized(self._tokenizer, texts)
 
     def widths(self, examples: Sequence[Example]) -> list[int]:
-        """The width of each record."""
+        """The width of each record.
+
+        The tokens of records that are not in memory, or are more than `HELD`, are not kept.
+        """
         found: list[int] = []
+        counted = len(examples) > HELD or not isinstance(examples, tuple | list)
         rest = iter(examples)
         while some := list(islice(rest, TOGETHER)):
             # The tokens of so many would not be kept until they are used.
-            sizes = self._sizes(some) if len(examples) > HELD else {}
+            sizes = self._sizes(some) if counted else {}
             self.ahead(one for one in some if one.id not in sizes)
             sizes |= {one.id: self.of(one).size for one in some if one.id not in sizes}
             found += [rounded(sizes[one.id]) for one in some]

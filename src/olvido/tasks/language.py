@@ -24,7 +24,7 @@ from olvido.tasks.blocks import (
     require_causal,
 )
 from olvido.tasks.encoding import Encoder
-from olvido.tasks.encodings import Encodings
+from olvido.tasks.encodings import HELD, Encodings
 from olvido.tasks.generation import (
     DRAWN,
     GREEDY,
@@ -187,6 +187,8 @@ class Language:
         """
         some: list[Example] = []
         rows = 0
+        # Their tokens are kept, where so many records may be in memory.
+        records = tuple(records) if len(records) <= HELD else records
         widths = self.widths(records)
         for place in sorted(range(len(records)), key=widths.__getitem__):
             record = records[place]

@@ -21,7 +21,7 @@ from olvido.processes import from_main, is_main, world_size
 from olvido.tasks import Example, Task
 from olvido.training.checkpoint import Checkpoint, CheckpointStore
 from olvido.training.contents import digests_of
-from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked
+from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked, said
 from olvido.training.loop import Loop, Watcher
 from olvido.training.plan import PlannedBatch, Sampler
 from olvido.training.recipe import Recipe
@@ -130,13 +130,13 @@ def execute(
     if checkpoints is not None:
         state, notes = from_main(partial(_taken_up, checkpoints, spec, contents, before))
         notes += _lacking(state, keep, before, notes)
-    log, chain, earlier, start = Log(), spec.beginning, 0.0, 0
+    log, chain, earlier, start = Log(), b"", 0.0, 0
     if state is not None:
         _restore(loop, state)
         log, chain = Log(state.log), bytes.fromhex(state.chain)
         earlier, start = state.seconds, state.step
     began = clock = time.perf_counter()
-    entries: list[LoggedStep] = []
+    entries: list[tuple[LoggedStep, bytes]] = []
     share = _Share(loop)
     for step, batches in enumerate(plan.steps(start), start=start):
         place = plan.place(step)
@@ -152,27 +152,39 @@ def execute(
         rate = spec.recipe.rate(*place)
         now = time.perf_counter()
         for batch, loss in zip(batches, losses, strict=True):
-            chain = linked(chain, batch, contents)
             took = (now - clock) / len(batches)
-            entries.append(
-                LoggedStep(
-                    step, batch.planned, len(batch.ids), batch.width, loss, took, rate, chain
-                )
-            )
+            facts = step, batch.planned, len(batch.ids), batch.width, loss, took, rate
+            entries.append((LoggedStep(*facts, b""), said(batch, contents)))
         clock = now
         done = step + 1
+        if done in keep or done % safety == 0:
+            log, chain, entries = *_chained(log, chain or spec.beginning, entries), []
         if checkpoints is not None and (done in keep or done % safety == 0):
-            log, entries = log + entries, []
             spent = earlier + time.perf_counter() - began
             reached = _state(loop, done, spec, chain, log, spent)
             from_main(partial(checkpoints.write, reached, keep=keep))
-    log += entries
+    log, chain = _chained(log, chain or spec.beginning, entries)
     spent = time.perf_counter() - began
     tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
     ended = RunResult(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
     loop.close()
     # Times and random states are each process's own; a run has one log.
     return from_main(lambda: ended)
+
+
+def _chained(
+    log: Log, chain: bytes, entries: Sequence[tuple[LoggedStep, bytes]]
+) -> tuple[Log, bytes]:
+    """A log with more passes, and the chain after them.
+
+    The chain begins with the plan's digest, for which every record must have been measured. Passes
+    wait for it, so that a first step does not; nothing is written before it is there.
+    """
+    linked_entries = []
+    for entry, one in entries:
+        chain = linked(chain, one)
+        linked_entries.append(entry._replace(chain=chain))
+    return log + linked_entries, chain
 
 
 class _Share:
@@ -282,14 +294,16 @@ def _random_states(device: torch.device) -> list[Tensor]:
 
 
 def _present(plan: Sampler, records: Sequence[Example]) -> Sequence[Example]:
-    known = set(ids_of(records))
+    known, present = set(ids_of(records)), set(plan.present)
+    if known == present:
+        return records
     missing = [i for i in plan.present if i not in known]
     if missing:
         raise InputError(
             f"{len(missing)} records of the run were not given (first: {missing[0]!r}): pass "
             "all of them, or take them out of the plan"
         )
-    return only(records, set(plan.present))
+    return only(records, present)
 
 
 def _taken_up(

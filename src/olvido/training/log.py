@@ -95,19 +95,21 @@ def beginning(
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-def linked(before: bytes, batch: PlannedBatch, contents: Mapping[str, bytes]) -> bytes:
-    """The chain after one more forward pass.
+def said(batch: PlannedBatch, contents: Mapping[str, bytes]) -> bytes:
+    """What the chain covers of one forward pass.
 
     Args:
-        before: the chain so far.
         batch: the records in its slots; a blank counts as a blank, whatever record it replaces.
         contents: 32-byte digest of each record's id and content.
     """
-    total = hashlib.sha256(before)
-    total.update(struct.pack("<IIII", batch.step, batch.width, batch.planned, len(batch.rows)))
-    for row in batch.rows:
-        total.update(bytes(32) if row is None else contents[row])
-    return total.digest()
+    counts = struct.pack("<IIII", batch.step, batch.width, batch.planned, len(batch.rows))
+    rows = (bytes(32) if row is None else contents[row] for row in batch.rows)
+    return b"".join((counts, *rows))
+
+
+def linked(before: bytes, one: bytes) -> bytes:
+    """The chain after one more forward pass, of which this is `said`."""
+    return hashlib.sha256(before + one).digest()
 
 
 def chain_at(
@@ -121,7 +123,7 @@ def chain_at(
         if not wanted - found.keys():
             break
         for batch in batches:
-            chain = linked(chain, batch, contents)
+            chain = linked(chain, said(batch, contents))
         if done in wanted:
             found[done] = chain.hex()
     return found

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+
 from olvido.errors import InputError, UnknownName
+from olvido.training.contents import Widths
 
 WINDOW = 16
 """Batches among which records of like length are brought together; more saves padding, less mixes
@@ -18,6 +21,9 @@ better."""
 
 KEPT = 2**22
 """Slots of the epochs whose batches are kept: some 25 MB."""
+
+TOGETHER = 512
+"""Records, at the least, whose widths are asked for together."""
 
 DEFINITIONS = ("drop", "tombstone")
 """Kinds of absence: `drop` leaves a record's row out of the batch; `tombstone` fills the row with a
@@ -110,7 +116,8 @@ class SlotPlan:
 
     Attributes:
         slots: record ids.
-        widths: padded length of each record in tokens, by slot.
+        widths: padded length of each record in tokens, by slot; measured when they are asked for,
+            where the records are read so.
         batch_size, accumulate: the recipe's.
         epochs: passes over the records in each stage.
         seed: determines the order.
@@ -120,7 +127,7 @@ class SlotPlan:
     """
 
     slots: tuple[str, ...]
-    widths: tuple[int, ...]
+    widths: Sequence[int]
     batch_size: int
     accumulate: int
     epochs: int
@@ -160,7 +167,7 @@ class SlotPlan:
         """SHA-256 of everything except absences."""
         content = [
             self.slots,
-            self.widths,
+            list(self.widths),
             self.batch_size,
             self.accumulate,
             self.epochs,
@@ -251,7 +258,7 @@ class SlotPlan:
     ) -> Iterator[tuple[int, list[PlannedBatch]]]:
         batches = self._orders.get(epoch)
         if batches is None:
-            batches = self._order(stage, epoch)
+            batches = _Epoch(self, stage, epoch)
             if (len(self._orders) + 1) * len(self.slots) <= KEPT:
                 self._orders[epoch] = batches
         for offset in range(stage.steps_per_epoch):
@@ -259,21 +266,8 @@ class SlotPlan:
             chosen = batches[offset * self.accumulate : (offset + 1) * self.accumulate]
             yield step, [self._batch(step, batch) for batch in chosen]
 
-    def _order(self, stage: _Stage, epoch: int) -> list[array[int]]:
-        """The slots of each batch of an epoch; absences change nothing about it."""
-        order = sorted(stage.slots, key=lambda i: self._key(epoch, self.slots[i]))
-        span = self.batch_size * WINDOW
-        batches: list[array[int]] = []
-        for start in range(0, len(order), span):
-            window = array("I", sorted(order[start : start + span], key=self.widths.__getitem__))
-            batches += [
-                window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)
-            ]
-        batches.sort(key=lambda batch: self._key(epoch, f"batch/{self.slots[batch[0]]}"))
-        return batches
-
     @cached_property
-    def _orders(self) -> dict[int, list[array[int]]]:
+    def _orders(self) -> dict[int, _Epoch]:
         """The batches of epochs that were asked for, which are asked for again."""
         return {}
 
@@ -286,8 +280,17 @@ class SlotPlan:
             len(batch),
         )
 
-    def _key(self, epoch: int, name: str) -> bytes:
-        return hashlib.blake2b(f"{self.seed}|{epoch}|{name}".encode(), digest_size=16).digest()
+    def shuffled(self, epoch: int, slots: Sequence[int], what: str = "") -> array[int]:
+        """Slots in the order of their records' keys in an epoch; `what` gives other keys."""
+        begun = hashlib.blake2b(f"{self.seed}|{epoch}|{what}".encode(), digest_size=16)
+
+        def key(slot: int) -> bytes:
+            total = begun.copy()
+            total.update(self.slots[slot].encode())
+            return total.digest()
+
+        keys = np.frombuffer(b"".join(map(key, slots)), "S16")
+        return array("I", np.array(slots, np.uint32)[np.argsort(keys, kind="stable")].tobytes())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -322,3 +325,49 @@ class SlotPlan:
             frozenset(values["absent"]),
             frozenset(values["blank"]),
         )
+
+
+class _Epoch:
+    """The slots of each batch of an epoch, found when they are asked for; absences change nothing
+    about them.
+
+    Records in the order of their keys are cut into windows, the records of a window are sorted by
+    width and cut into batches, and the batches of all windows are put into the order of their first
+    record's second key. Whether a record is the first of its batch follows from its own window, so
+    the second keys of all records are gone through in their order: a batch needs the widths of few
+    windows and not of all, one window for each record between two first ones.
+    """
+
+    def __init__(self, plan: SlotPlan, stage: _Stage, epoch: int) -> None:
+        self._widths, self._size = plan.widths, plan.batch_size
+        self._order = plan.shuffled(epoch, stage.slots)
+        self._places = array("I", bytes(4 * len(plan.slots)))
+        for place, slot in enumerate(self._order):
+            self._places[slot] = place
+        self._turns = plan.shuffled(epoch, stage.slots, "batch/")
+        self._turns.reverse()
+        self._batches: dict[int, array[int]] = {}
+        self._cut: set[int] = set()
+        self._found: list[array[int]] = []
+
+    def __getitem__(self, part: slice) -> list[array[int]]:
+        while self._turns and len(self._found) < part.stop:
+            slot = self._turns[-1]
+            self._cut_window(self._places[slot] // (self._size * WINDOW))
+            if slot in self._batches:
+                self._found.append(self._batches.pop(slot))
+            self._turns.pop()
+        if not self._turns:
+            self._order, self._places = array("I"), array("I")
+        return self._found[part]
+
+    def _cut_window(self, number: int) -> None:
+        if number in self._cut:
+            return
+        start, span = number * self._size * WINDOW, self._size * WINDOW
+        if isinstance(self._widths, Widths):
+            self._widths.ask(self._order[start : start + max(span, TOGETHER)])
+        window = sorted(self._order[start : start + span], key=self._widths.__getitem__)
+        for at in range(0, len(window), self._size):
+            self._batches[window[at]] = array("I", window[at : at + self._size])
+        self._cut.add(number)

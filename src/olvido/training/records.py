@@ -87,6 +87,15 @@ class Records(Sequence[Example]):
             self._latest.popitem(last=False)
         return found
 
+    def at(self, places: Sequence[int]) -> Records:
+        """Those at these places, which ascend."""
+        parts = []
+        for end, (source, own) in zip(self._ends, self.parts, strict=True):
+            first = end - len(own)
+            some = places[bisect_left(places, first) : bisect_left(places, end)]
+            parts.append((source, [own[place - first] for place in some]))
+        return Records(*parts)
+
     def __reduce__(self) -> tuple[type[tuple[Example, ...]], tuple[list[Example]]]:
         """Send the records themselves: the files they are read from stay in this process."""
         return tuple, (list(self),)
@@ -162,6 +171,8 @@ def joined(*parts: Sequence[Example]) -> Sequence[Example]:
     """The records of all parts, one part after the other; held where none is read when asked."""
     if not any(isinstance(part, Records) for part in parts):
         return tuple(record for part in parts for record in part)
+    if len(parts) == 1:
+        return parts[0]
     return Records(*(each for part in parts for each in _parts(part)))
 
 

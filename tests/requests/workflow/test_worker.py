@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.launching import FORKS, IMPORTED
 
 from olvido.accounts import Accounts
 from olvido.cli import run
@@ -59,14 +59,12 @@ STEPS = {
     "closure": "_closed",
     "certify": "_certified",
 }
-FORKS = multiprocessing.get_context("forkserver")
-"""Processes with what a worker imports in them already: to import it takes longer than to run."""
 FORKS.set_forkserver_preload(
     [
+        *IMPORTED,
         "olvido.requests.flow",
         "olvido.requests.closure",
         "olvido.requests.certificate",
-        "olvido.cli",
         "dbos",
         "sqlalchemy.dialects.postgresql",
         __name__,

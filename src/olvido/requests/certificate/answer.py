@@ -16,6 +16,7 @@ from typing import Any
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import finite, read_document
 from olvido.ledger.digests import Digest, merkle_root, records_root
+from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import (
     ClosureItem,
     Exit,
@@ -287,13 +288,6 @@ def _taught(training: Model) -> dict[str, Any]:
         # What it began from may be a path of this machine.
         "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
     }
-
-
-def training_of(store: Store, model: Model) -> Model:
-    """The training that a model descends from: the model itself, unless forgetting made it."""
-    while model.method is not None:
-        model = store.model(model.parents[0])
-    return model
 
 
 def _datasets(

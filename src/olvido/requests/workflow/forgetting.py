@@ -105,7 +105,7 @@ def _names(context: RequestContext, identifier: str, document: Mapping[str, Any]
 
 def _together(workspace: Workspace, identifier: str, how: RunOptions) -> tuple[str, ...]:
     """The request, and those answered with it: of equal order, in the same part of the model."""
-    from olvido.requests.batching import batches
+    from olvido.requests.workflow.batching import batches
     from olvido.requests.workflow.order import ordered, successor, waiting
 
     store, same = workspace.store, []

@@ -22,6 +22,7 @@ from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, Unk
 from olvido.files import sha256
 from olvido.learners import Recipe, StepLog
 from olvido.ledger.digests import Digest
+from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.serving import files_entered, publish
@@ -140,7 +141,7 @@ class Ended(BaseException):
 
 
 @pytest.mark.parametrize(
-    "at", ["workspace.enter_files", "files.publish", "workspace.Store.add_model"]
+    "at", ["workspace.base.enter_files", "files.publish", "workspace.reading.Store.add_model"]
 )
 def test_a_training_that_ended_anywhere_is_accounted_for_by_the_next(
     workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch, at: str
@@ -314,7 +315,7 @@ def test_a_published_model_is_served_and_the_old_one_kept(workspace: Workspace, 
     assert publish(workspace.store, workspace.stage(held, learned, **how), [use]) == new
     assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old.id}
     assert new.parents == (old.id,)
-    assert workspace.training(new) == old
+    assert training_of(workspace.store, new) == old
     (left,) = workspace.left(new)
     assert left.excluded == {gone}
     assert workspace.load(SERVING).trained.digest == str(other.digest)

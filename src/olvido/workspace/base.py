@@ -1,23 +1,18 @@
-"""The workspace joins algorithms and ledger: models are learned, loaded and published in it."""
+"""The work of a workspace: models are learned, entered, staged and published in it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
-
-import torch
-from torch.nn import Module
+from typing import Any
 
 from olvido.artifact_shapes import owned, remove_model
 from olvido.data.arrays.rows import array_in
-from olvido.data.stored import StoredRows
 from olvido.entering import Entered, Entry, Observation
-from olvido.errors import DigestMismatch, InputError, Overtaken, ParameterName, StateError
+from olvido.errors import InputError, Overtaken, ParameterName
 from olvido.learners import (
     LEARNERS,
     Learner,
@@ -26,80 +21,27 @@ from olvido.learners import (
     Watcher,
     train,
 )
-from olvido.learners.trained import read_trace, write_trace
+from olvido.learners.trained import write_trace
 from olvido.ledger.digests import Digest
-from olvido.ledger.exclusion import barred, named, refuse_tombstoned
-from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
-from olvido.ledger.identity import Key
-from olvido.ledger.rows import load_rows, stored_rows
-from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
-from olvido.ledger.store import Store
-from olvido.models import Loaded, function_digest, load, save
-from olvido.models.adapter import is_on_base
+from olvido.ledger.exclusion import barred, named, refuse_tombstoned, training_of
+from olvido.ledger.facts import DECLARED, DatasetUse, Model
+from olvido.ledger.rows import stored_rows
+from olvido.ledger.serving import enter_files, serve
+from olvido.models import Loaded, function_digest, save
 from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
-from olvido.settings import Settings
-from olvido.tasks import TASKS, Example, Labels, Language, Task, alike, examples, require_for
-from olvido.tasks.encodings import HELD
-from olvido.training.records import Records, by_id, ids_of, joined, leaving, only, records_of
+from olvido.tasks import TASKS, Example, Labels, Language, Task, require_for
 from olvido.training.traces.chain import Continued
-
-__all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
-
-
-@dataclass(frozen=True)
-class LedgerModel:
-    """A loaded model of the ledger.
-
-    Attributes:
-        fact: its entry in the ledger.
-        trained: its weights, and the trace of its training.
-        task: the task that makes batches of its records.
-        tokenizer: its tokenizer; None for a network.
-    """
-
-    fact: Model
-    trained: Trained
-    task: Task
-    tokenizer: Any
+from olvido.workspace.reading import LedgerModel, Reading
 
 
-class Workspace:
+class Workspace(Reading):
     """A ledger with the folders around it. Use it in a `with` block.
 
     Args:
         settings: the paths and the way to compute.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        self.store = Store.open(settings.ledger, key=Key.load(settings.key))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.store.close()
-
-    def rows(
-        self, dataset: DatasetVersion, *, exclude: Collection[str] = (), tombstoned: bool = False
-    ) -> Sequence[Example]:
-        """The records of a dataset that may be used, checked against its root.
-
-        More than `HELD` are not held in memory, but read when they are asked for.
-
-        Args:
-            dataset: the dataset.
-            exclude: ids of records to leave out.
-            tombstoned: whether to include tombstoned records: to forget them, never to learn them.
-        """
-        where = self.store, self.settings.data, dataset
-        if dataset.rows > HELD:
-            return Records.of(StoredRows(*where, exclude=exclude, tombstoned=tombstoned))
-        return examples(load_rows(*where, exclude=exclude, tombstoned=tombstoned), dataset.name)
 
     def learn(
         self,
@@ -162,7 +104,7 @@ class Workspace:
         noted = {**base.noted, **(task or {})}
         made = TASKS.find(noted["task"]).made(base.tokenizer, noted, records)
         if known is not None:
-            _require_same_chat(self.training(known.fact), made)
+            _require_same_chat(training_of(self.store, known.fact), made)
             self._require_alike(known.fact, records)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, made.noted, recipe.to_dict(), seed, name, options]
@@ -205,13 +147,6 @@ class Workspace:
             return found
 
         return from_main(entered)
-
-    def _together(
-        self, datasets: Sequence[DatasetVersion], left_out: Mapping[str, Collection[str]]
-    ) -> Sequence[Example]:
-        """The records of all these datasets, without those that are left out of each."""
-        parts = (self.rows(dataset, exclude=left_out[dataset.id]) for dataset in datasets)
-        return records_of(joined(*parts), "the datasets together")
 
     def usual(self, datasets: Sequence[str]) -> str:
         """The model that these datasets are learned by where nobody names one.
@@ -311,46 +246,6 @@ class Workspace:
         ]
         return entry.entered(made, others)
 
-    def load(self, ref: str) -> LedgerModel:
-        """Load a model of the ledger, with its weights checked against their digest.
-
-        Args:
-            ref: an alias, the beginning of an id, or a digest.
-
-        Raises:
-            UnknownName: no such model.
-            StateError: its folder is missing, or something in it cannot be read.
-            DigestMismatch: its weights, or the files that decide how it answers, are not those
-                that the ledger entered.
-        """
-        fact = self.store.model(ref)
-        folder = self.settings.models / fact.path
-        if fact.tombstone is not None:
-            raise StateError(f"model {fact.id} is gone: {fact.tombstone.reason}")
-        if not folder.is_dir():
-            raise StateError(f"the folder of model {fact.id} is gone: restore {folder}")
-        try:
-            # Checked before anything is read that its code or configuration could have changed.
-            if (function := function_digest(folder)) != str(fact.function):
-                what = f"configuration, tokenizer or olvido.json of model {fact.id} in {folder}"
-                raise DigestMismatch(what, str(fact.function), function)
-            seed = self.training(fact).seed
-            loaded = self._loaded(str(folder), seed=0, base=lambda on: self.begin(on, seed)[0])
-        except InputError as error:
-            raise StateError(
-                f"model {fact.id} cannot be read any more: restore {folder} from a copy you trust, "
-                f"or train it again ({error})"
-            ) from error
-        if loaded.digest != str(fact.digest):
-            raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
-        kind = TASKS.find(fact.recipe.get("task", Language.name))
-        task = kind.made(loaded.tokenizer, fact.recipe)
-        trace = read_trace(
-            folder, lambda base, drawn: self.begin(base, drawn)[0].model, self._loader
-        )
-        trained = Trained(loaded.model, loaded.digest, trace)
-        return LedgerModel(fact, trained, task, loaded.tokenizer)
-
     def stage(
         self,
         loaded: LedgerModel,
@@ -379,81 +274,6 @@ class Workspace:
             environment=loaded.fact.environment,
         )
         return self._written(fact, trained, loaded.tokenizer, *self._began(fact))
-
-    def training(self, model: Model) -> Model:
-        """The model itself or, if forgetting made it, the training that it descends from."""
-        while model.method is not None:
-            model = self.store.model(model.parents[0])
-        return model
-
-    def left(self, model: Model, *, chain: bool = True) -> tuple[DatasetUse, ...]:
-        """The datasets a model was trained on, with all records left out or forgotten since.
-
-        Args:
-            model: of the ledger.
-            chain: also those of the models that it was trained from.
-        """
-        uses = {use.dataset: use for use in self.store.uses(model.id)}
-        if model.method is None and not chain:
-            return tuple(uses.values())
-        inherited = {
-            use.dataset: use
-            for parent in model.parents
-            for use in self.left(self.store.model(parent), chain=chain)
-        }
-        if model.method is None:
-            # What either training learned, the model holds.
-            both = {d: uses[d].excluded & inherited[d].excluded for d in uses if d in inherited}
-            found = {**inherited, **uses}
-            return tuple(
-                replace(use, excluded=both.get(name, use.excluded)) for name, use in found.items()
-            )
-        return tuple(
-            replace(use, excluded=use.excluded | uses[name].forgotten) if name in uses else use
-            for name, use in inherited.items()
-        )
-
-    def held(
-        self,
-        model: Model,
-        *,
-        without: Mapping[str, Collection[str]] | None = None,
-        tombstoned: bool = False,
-    ) -> Sequence[Example]:
-        """The records that a model learned and has not forgotten, each once.
-
-        Args:
-            model: of the ledger.
-            without: ids of records to leave out, by dataset.
-            tombstoned: see `rows`.
-
-        Raises:
-            InputError: one id names two records of different content, in two of its datasets.
-        """
-        found: list[Sequence[Example]] = []
-        for use in self.left(model):
-            excluded = use.excluded.union((without or {}).get(use.dataset, ()))
-            records = self.rows(
-                self.store.dataset(use.dataset), exclude=excluded, tombstoned=tombstoned
-            )
-            for earlier in found:
-                records = leaving(records, _in_both(model, earlier, records))
-            found.append(records)
-        return joined(*found)
-
-    def _require_alike(self, begun: Model, records: Sequence[Example]) -> None:
-        """Refuse records that share an id, and nothing else, with what the model learned before:
-        nobody could be forgotten in what would be made."""
-        ids = set(ids_of(records))
-        if any(not ids.isdisjoint(r.id for r in self.store.records(use.dataset))
-               for use in self.left(begun)):  # fmt: skip
-            _in_both(begun, self.held(begun, tombstoned=True), records)
-
-    def chain(self, model: Model) -> tuple[Model, ...]:
-        """The trainings that a model descends from, each from the one before, the first first."""
-        training = self.training(model)
-        before = [self.store.model(parent) for parent in training.parents]
-        return (*(link for parent in before for link in self.chain(parent)), training)
 
     def serve(self, ref: str) -> Model:
         """Point the alias `serving` to a model, and `previous` to the one before, at once.
@@ -496,15 +316,6 @@ class Workspace:
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
-    def refuse_holding(self, models: Sequence[str]) -> None:
-        """Refuse models that hold records to be forgotten: descendants would hold them too."""
-        for state in self.store.lineage_of_tombstoned().models:
-            if state.model.id in models and state.contained:
-                raise StateError(
-                    f"model {state.model.id} holds {len(state.contained)} records that were to be "
-                    "forgotten: begin with a model that forgot them"
-                )
-
     def _whole(self, model: str, noted: Mapping[str, Any], records: Sequence[Example]) -> str:
         """The name of a model to start from; of a network with the shape and number of classes."""
         if not is_factory(model):
@@ -514,66 +325,11 @@ class Workspace:
         assert task.shape is not None
         return str(Architecture(model, task.shape, len(task.classes)))
 
-    def begin(self, name: str, seed: int) -> tuple[Loaded, LedgerModel | None]:
-        """The whole model that a training begins with, also as this ledger knows it, if it does.
-
-        Raises:
-            InputError: it is an adapter, or cannot be loaded.
-        """
-        known = {m.id for m in self.store.models()} | set(self.store.aliases())
-        if Path(name).resolve().parent == self.settings.models.resolve():
-            name = Path(name).name
-        if name in known:
-            loaded = self.load(name)
-            if is_on_base(loaded.trained.model):
-                raise InputError(
-                    f"model {loaded.fact.id} is an adapter on a base, and a training begins with a "
-                    "whole model: merge it (merge_and_unload), enter that, and begin with it"
-                )
-            noted = {"task": loaded.task.name, **loaded.task.noted}
-            model, tokenizer = loaded.trained.model, loaded.tokenizer
-            return Loaded(model, tokenizer, loaded.fact.id, noted=noted), loaded
-        return self._loaded(name, seed=seed), None
-
     def _began(self, fact: Model) -> tuple[str | None, int]:
         """The name and the seed of the weights that a model's first training began with."""
         parents = tuple(map(self.store.model, fact.parents))
         first = fact if fact.method is None and not parents else self.chain(parents[0])[0]
         return first.recipe.get("base"), first.seed
-
-    def _module(self, ref: str) -> Module:
-        return self.load(ref).trained.model
-
-    def _loader(self, digest: str) -> Callable[[], Module] | None:
-        """How to load the model of the ledger with these weights; None: its folder is gone."""
-        for model in self.store.models():
-            there = (self.settings.models / model.path).is_dir()
-            if str(model.digest) == digest and model.tombstone is None and there:
-                return partial(self._module, model.id)
-        return None
-
-    def _loaded(
-        self, name: str, *, seed: int, base: Callable[[str], Loaded] | None = None
-    ) -> Loaded:
-        s = self.settings
-        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted, base=base)
-
-
-def _in_both(model: Model, earlier: Sequence[Example], later: Sequence[Example]) -> set[str]:
-    """The ids of the records that two trainings share.
-
-    Raises:
-        InputError: one of them names two records of different content.
-    """
-    both = set(ids_of(earlier)).intersection(ids_of(later))
-    before, now = by_id(only(earlier, both)), by_id(only(later, both))
-    if odd := [i for i in sorted(both) if not alike(before[i], now[i])]:
-        raise InputError(
-            f"model {model.id} learned another record of the id {odd[0]!r} than this one, and "
-            "nobody could be forgotten in a chain of both: begin with a model that did not learn "
-            "it, or give what was corrected an id of its own"
-        )
-    return both
 
 
 def _require_same_chat(before: Model, task: Task) -> None:
