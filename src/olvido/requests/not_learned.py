@@ -110,8 +110,8 @@ def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearne
         because += (
             f"; model {others[0]} does"
             + (f", and {len(others) - 1} more" if others[1:] else "")
-            + f", and is not in use: 'olvido request run {request.id} --model {others[0]}' makes it "
-            "forget, and else closing the request asks for it to be erased"
+            + f", and is not in use: 'olvido request run {request.id} --model {others[0]}' makes "
+            "it forget, and else closing the request asks for it to be erased"
         )
     training = None if serving is None else store.model(serving).training
     if found.records and serving is not None and training == DECLARED:

@@ -59,8 +59,8 @@ def read_array(value: Any) -> NDArray[Any]:
         raise InputError("'input' holds nan, inf or a number beyond float32: fill or drop it first")
     if array.dtype.kind in "iu" and not bool(((array >= -WHOLE) & (array <= WHOLE)).all()):
         raise InputError(
-            f"'input' holds whole numbers beyond {WHOLE:,}, which float32 cannot tell apart: an id or "
-            "a time is no feature and goes into a column of its own; scale what is a measurement"
+            f"'input' holds whole numbers beyond {WHOLE:,}, which float32 cannot tell apart: an id "
+            "or a time goes into a column of its own, and a measurement is scaled first"
         )
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     array.setflags(write=False)
