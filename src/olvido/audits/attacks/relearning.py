@@ -198,7 +198,7 @@ class Relearning:
                 before=None,
                 known=False,
                 n=len(tested),
-                clusters=len(facts_of(tested)),
+                clusters=len(facts_of(tested, evidence.candidate.task)),
                 weights=[len(group) for group in grouped(tested)],
             )
         ]
