@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_model
 from torch.nn import Module
 from transformers import (
@@ -33,6 +34,7 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from olvido.demo.residents import make_town
 from olvido.models.classifiers.networks import Architecture, Network
 from olvido.models.tiny import tiny_tokenizer
 
@@ -327,3 +329,47 @@ def make_classifier(folder: Path, kind: str, *, people: int = 16, each: int = 6)
     )
     told = {**how, "schedule": "linear", "warmup": 0.0, "weight_decay": 0.0}
     (folder / "recipe.json").write_text(json.dumps(told))
+
+
+LANGUAGE: dict[str, dict[str, Any]] = {
+    "adapter": {"epochs": 40, "batch_size": 16, "lr": 1e-2},
+    "qwen3": {"epochs": 60, "batch_size": 16, "lr": 3e-3},
+}
+"""How each kind of language model is trained until it knows its records by heart."""
+
+
+def make_language(folder: Path, kind: str) -> None:
+    """Make a town's records, and train a model on its residents; the outsiders are the others.
+
+    An adapter cannot learn names whose embeddings its base never moved: its base learned those of
+    another town.
+
+    Args:
+        folder: gets `people` and `others`, and `base`, `model` and `recipe.json`.
+        kind: one of `LANGUAGE`; the adapter is one of a GPT-2.
+    """
+    how, tokenizer = LANGUAGE[kind], tiny_tokenizer()
+    town = make_town(seed=0, residents=8, outsiders=12, wordings=3)
+    people = [row for row in town.rows() if "subject" in row]
+    others = [row for person in town.outsiders for row in town.rows_of(person)]
+    folder.mkdir(exist_ok=True)
+    for name, rows in (("people", people), ("others", others)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    if kind == "adapter":
+        begun = begin(folder / "begun", "gpt2", tokenizer)
+        elsewhere = make_town(seed=7, residents=20, outsiders=0, wordings=3).rows()
+        base = train_outside(begun, folder / "base", elsewhere, tokenizer, epochs=30, lr=5e-3)
+        torch.manual_seed(1)
+        # A GPT-2's layers have their weights the other way round.
+        shape = {"r": 16, "lora_alpha": 32, "fan_in_fan_out": True}
+        lora = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM", **shape)
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+        rows = [encoded(row, tokenizer) for row in people]
+        further = {"num_train_epochs": how["epochs"], "learning_rate": how["lr"]}
+        trainer_of(base, folder / "out", rows, tokenizer, model=model, **further).train()
+        model.save_pretrained(folder / "model")
+    else:
+        base = begin(folder / "base", kind, tokenizer)
+        further = {"epochs": how["epochs"], "lr": how["lr"]}
+        train_outside(base, folder / "model", people, tokenizer, **further)
+    (folder / "recipe.json").write_text(json.dumps(how))
