@@ -2,10 +2,10 @@
 
     python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:WEIGHTS [sha256:FUNCTION]]
 
-The digests are those of the model that comes with the certificate: of its weights, and of the files
-that decide its function. Standard output says whether the certificate is to be believed, or why
-not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the key from
-its issuer, not from whoever shows you the certificate. This program shares no code with Olvido.
+Arguments go by place: the key comes second, and no option names it. The digests are those of the
+model that comes with the certificate: of its weights, and of the files that decide its function.
+Standard output says whether the certificate is to be believed, or why not. Exit status 0 where it
+is, 1 where it is not, 2 where a file cannot be read. Get the key from its issuer alone.
 """
 
 import base64

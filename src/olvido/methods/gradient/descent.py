@@ -23,6 +23,7 @@ from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.models.adapter import is_on_base
+from olvido.models.classifiers.networks import hidden_size
 from olvido.registry import Options
 from olvido.tasks import Example, Task
 from olvido.tasks.scoring import frozen
@@ -262,7 +263,7 @@ class Descent(Options):
 
     def rate(self, model: Module) -> Recipe:
         """The recipe, its default rate scaled to the model's width."""
-        width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
+        width = hidden_size(model, otherwise=128)
         return replace(self.recipe, lr=self.recipe.lr * 128 / width) if self.scaled else self.recipe
 
     def copied(self, original: Module, task: Task, seed: int) -> Any:
