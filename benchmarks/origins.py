@@ -126,15 +126,17 @@ def piece(name: str, seed: int) -> dict[str, Any]:
     here = world(seed)
     clock, setting = harness.Clock(), SETTINGS[name]
     if setting is None:
-        given = here.original.model if name == "original" else here.retrained
-        found = {"share": float(name == "retrained"), "stopped": ""}
-        return found | measured(given, here, seed) | clock.read()
+        model = here.original.model if name == "original" else here.retrained
+        found: dict[str, Any] = {"share": float(name == "retrained"), "stopped": ""}
+        return found | measured(model, here, seed) | clock.read()
     method, options = setting
     options = {k: here.base if k == "reference" else v for k, v in options.items()}
     split = here.split
+    # Without its trace a model has no origin, and the target is that of the holdout records.
+    given = here.original.model if name.endswith("holdout") else here.original
     try:
         outcome = forget(
-            here.original,
+            given,
             forget=split.forget,
             retain=split.retain,
             holdout=split.holdout if method == "npo" else (),
@@ -148,7 +150,8 @@ def piece(name: str, seed: int) -> dict[str, Any]:
             raise
         outcome = error.outcome
     took = clock.read()
-    found = {"share": outcome.cost.retraining or math.nan, "stopped": outcome.stopped}
+    whole = here.original.trace.tokens_without([e.id for e in split.forget])
+    found = {"share": outcome.cost.tokens / whole, "stopped": outcome.stopped}
     return found | measured(outcome.model, here, seed) | took
 
 

@@ -14,11 +14,11 @@ import torch
 from torch.nn import functional as F
 
 from olvido.errors import InputError
-from olvido.learners import Recipe, Trained, train
+from olvido.learners import Declared, Lora, Recipe, Trained, train
 from olvido.learners.parts import itself
 from olvido.methods import METHODS, Descent, Split, forget, predict
 from olvido.methods.gradient.answers import Answers
-from olvido.methods.gradient.steps import Known, Steps
+from olvido.methods.gradient.steps import Steps, _Now
 from olvido.methods.origin.arithmetic import Arithmetic
 from olvido.methods.origin.distillation import Distillation
 from olvido.methods.origin.sketch import own_recipe, sketch, taught
@@ -27,6 +27,7 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, Language
 from olvido.tasks.scoring import losses_of
 from olvido.training.loop import Loop
+from olvido.training.recipe import attach
 from olvido.training.traces.steps import Origin
 
 METHOD = {
@@ -112,15 +113,9 @@ def test_the_push_does_not_fade(brief: Trained, known: Split, task: Language) ->
     loop = Loop(copy.deepcopy(brief.model), start.recipe, total=1, seed=0)
     steps = Steps(method, loop, start.split, task, given)
     (first, *_), batch = steps.batches[0], steps._collate(steps.batches[0])
-    found = steps._forget(0, steps.batches[0], batch, 1.0, _now())
+    found = steps._forget(0, steps.batches[0], batch, 1.0, _Now())
     assert float(found.detach()) > 0.1
     assert losses_of(brief.model, [first], task, 1)[first.id] > 0
-
-
-def _now() -> Any:
-    from olvido.methods.gradient.steps import _Now
-
-    return _Now()
 
 
 def test_it_ends_where_the_sketch_is(brief: Trained, part: Split, task: Language) -> None:
@@ -230,4 +225,22 @@ def test_a_model_from_elsewhere_with_its_base(
     assert found.forget_loss[1] > found.forget_loss[0]
     assert math.isfinite(found.retain_loss[1])
     assert isinstance(Origin(partial(itself, fresh), found.origin).module(), torch.nn.Module)
-    assert Known is not None
+
+
+def test_an_adapter_stays_one_on_its_base(fresh: Any, part: Split, task: Language) -> None:
+    from olvido.models.adapter import base_under, is_on_base
+
+    adapter = attach(copy.deepcopy(fresh), Lora(rank=4, alpha=8), seed=0)
+    recipe = Recipe(epochs=3, batch_size=15, lr=1e-2)
+    records = (*part.forget, *part.retain)
+    taught_it = train(adapter, records=records, task=task, recipe=recipe).model
+    assert is_on_base(taught_it)
+    ids = tuple(record.id for record in records)
+    model = Trained(taught_it, weights_digest(taught_it), Declared(ids))
+    found = forget(
+        model, forget=part.forget, retain=part.retain, task=task,
+        method="arithmetic", scale=2.0, steps=2, lr=1e-3,
+    )  # fmt: skip
+    assert found.origin == weights_digest(fresh) == weights_digest(base_under(found.model))
+    assert is_on_base(found.model)
+    assert "adapter alone" in found.stopped

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from olvido.errors import InputError, MissingNeed, StateError
-from olvido.learners import Declared, Edited, Recipe, Trained, train
+from olvido.learners import Declared, Edited, Lora, Recipe, Trained, train
 from olvido.learners.parts import itself
 from olvido.methods import Need, Outcome, Split, forget, predict
 from olvido.methods.gradient.calibration import targets
@@ -113,8 +113,6 @@ def test_a_base_that_was_changed_since_is_found_out(
 def test_of_an_adapter_it_is_the_base(
     fresh: Any, part: Split, task: Language, ids: set[str]
 ) -> None:
-    from olvido.learners import Lora
-
     adapter = attach(copy.deepcopy(fresh), Lora(rank=4, alpha=8), seed=0)
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
