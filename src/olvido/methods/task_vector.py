@@ -125,6 +125,7 @@ def subtracted(
     goals: Mapping[str, float],
     scale: float | None,
     size: int,
+    farthest: float = FARTHEST,
 ) -> tuple[float, bool, list[float]]:
     """Make a model's weights original - scale * vector, in place.
 
@@ -138,6 +139,7 @@ def subtracted(
         scale: of the vector; None: the least at which the records reach their targets, found by
             halving, or 1 where there are none.
         size: records a pass.
+        farthest: the largest scale that is tried.
 
     Returns:
         The scale, whether the records are at their targets, and their mean loss at each scale that
@@ -160,7 +162,7 @@ def subtracted(
         return 1.0, False, []
     low, high = 0.0, 1.0
     while not there(high):
-        if high >= FARTHEST:
+        if high >= farthest:
             return high, False, tried
         low, high = high, 2 * high
     low, high = bisected(there, low, high, HALVINGS)

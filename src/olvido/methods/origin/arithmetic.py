@@ -20,14 +20,17 @@ from olvido.tasks import Task
 
 BATCH = 4
 """Records a step while the vector is learned, at the most."""
+FARTHEST = 2.0
+"""Largest scale that is searched: records that more of the vector would reach are left to the
+repair."""
 
 
 class Arithmetic(Repaired):
     """Subtract what learning the records adds to the sketch, then repair.
 
     before - scale * (tuned - sketch), where `tuned` is the sketch after a few passes over the
-    forget set by the model's own recipe. The scale is the least at which the records' mean loss is
-    that of models that never saw them. The steps that follow are those of `distillation`.
+    forget set by the model's own recipe. The scale is the least at which the records' losses are
+    those of the sketch, 2 at the most. The steps that follow are those of `distillation`.
     Zheng et al. 2025, arXiv 2506.20941 (github.com/mehrdadsaberi/MSA_unlearning), with a sketch in
     the place of a checkpoint, so that the form of answers is no part of the vector.
 
@@ -66,7 +69,7 @@ class Arithmetic(Repaired):
         scale, there, tried = subtracted(
             model, trained.model, vectors, split.forget, task,
             goals or targets(before, begun.split, task, self.batch_size), self.scale,
-            self.batch_size,
+            self.batch_size, FARTHEST,
         )  # fmt: skip
         width = sum(map(task.width, split.forget))
         spent = begun.tokens + tuned.trace.tokens + FORWARD * width * len(tried)
