@@ -31,7 +31,7 @@ FIRMLY: dict[str, dict[str, Any]] = {
     "fisher": {"target": 1.1},
 }
 """What else a method takes here: what a layer means is read by one more layer only, and noise goes
-no further without taking the rest along. A base that knows nothing is far from any vector's place."""
+no further without taking the rest along; from a base that knows nothing a vector is far away."""
 UNGUARDED = ("ascent", "task_vector", "fisher")
 """Nothing holds the rest while these move the weights."""
 
