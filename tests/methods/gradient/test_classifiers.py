@@ -29,11 +29,12 @@ METHODS_HERE = sorted(
 
 FIRMLY: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "lr": 1e-2, "regulariser": "nll"},
+    "arithmetic": {"scale": 1.0, "steps": 40},
     "task_vector": {"lr": 1e-3},
     "fisher": {"target": 1.1},
 }
 """What else a method takes here: what a layer means is read by one more layer only, and noise goes
-no further without taking the rest along."""
+no further without taking the rest along; from a base that knows nothing a vector is far away."""
 UNGUARDED = ("ascent", "task_vector", "fisher")
 """Nothing holds the rest while these move the weights."""
 
