@@ -2,10 +2,10 @@
 
     python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:WEIGHTS [sha256:FUNCTION]]
 
-The digests are those of the model that comes with the certificate: of its weights, and of the files
-that decide its function. Standard output says whether the certificate is to be believed, or why
-not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the key from
-its issuer, not from whoever shows you the certificate. This program shares no code with Olvido.
+Arguments go by place: the key comes second, and no option names it. The digests are those of the
+model that comes with the certificate: of its weights, and of the files that decide its function.
+Standard output says whether the certificate is to be believed, or why not. Exit status 0 where it
+is, 1 where it is not, 2 where a file cannot be read. Get the key from its issuer alone.
 """
 
 import base64
@@ -27,23 +27,23 @@ FIXED = "that what was fixed beforehand was chosen without them: tokenizer, clas
 EXACT = ("drop", "module", "shard", "replay", "retrain")
 DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype lora_rank "
            "checkpointing micro_batch regulariser ")
+REPAIR = DESCENT.replace("epochs ", "steps ").replace("project ", "")
 CURVED = "strength target sample batch_size "
 METHODS = {  # the option names of each method; OPTIONS has their kinds
     **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
-    **dict.fromkeys(("ascent", "idknll", "random_label", "scrub", "bad_teacher"), DESCENT),
-    **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"),
+    **dict.fromkeys("ascent idknll random_label scrub bad_teacher distillation".split(), DESCENT),
+    **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"), "undial": DESCENT + "strength",
     "graddiff": DESCENT + "saturation importance", "simnpo": DESCENT + "beta gamma",
     "samnpo": DESCENT + "beta radius", "repselect": DESCENT + "beta components",
-    "pdu": DESCENT + "budget dual_rate", "undial": DESCENT + "strength",
-    "rmu": DESCENT + "layer steer",
+    "pdu": DESCENT + "budget dual_rate", "ssd": CURVED + "alpha dampening",
+    "rmu": DESCENT + "layer steer", "redistil": REPAIR + "keep", "fisher": CURVED + "noise aimed",
+    "arithmetic": REPAIR + "scale passes", "influence": CURVED + "steps damping inverse",
     "task_vector": "scale lr epochs batch_size target dtype lora_rank micro_batch",
-    "influence": CURVED + "steps damping inverse", "ssd": CURVED + "alpha dampening",
-    "fisher": CURVED + "noise aimed",
     "auto": "methods most within regulariser batch_size retain_batch dtype lora_rank",
 }
 OPTIONS = {
     int: {"epochs", "batch_size", "micro_batch", "retain_batch", "lora_rank", "components", "layer",
-          "sample", "steps", "most", "workers"},
+          "sample", "steps", "most", "workers", "passes"},
     bool: {"project", "checkpointing", "aimed"},
     str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }
@@ -158,7 +158,7 @@ FORMS = {  # for every object its members and their types, ? may be null, * is a
                            "root_after=D",
     ".predicate.forgotten": "count=i commitment=D",
     ".predicate.records": "forget=i retain=i holdout=i",
-    ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
+    ".predicate.method": "name=W olvido=V options=o seed=i stopped=S origin=D?",
     ".predicate.training": "basis=W learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
                         "not_possible=o candidate=D original=D? never_trained=D* references={}* "

@@ -20,8 +20,9 @@ from olvido.audits.compare import facts_of, grouped
 from olvido.audits.integrity.classes import Classes
 from olvido.audits.types import EvidenceNeed, Level, Shadow, Status
 from olvido.learners import Recipe, train
+from olvido.models.tiny import tiny_tokenizer
 from olvido.statistics import auc
-from olvido.tasks import Example, Labels, examples
+from olvido.tasks import Example, Labels, Language, TextLabels, examples
 
 RECIPE = Recipe(epochs=15, batch_size=16, lr=4e-3, weight_decay=0.0)
 TASK = Labels(10)
@@ -188,4 +189,12 @@ def test_a_person_of_many_pictures_is_one_of_the_forgotten(digits: Digits) -> No
     ]
     records = examples(rows)
     assert [len(group) for group in grouped(records)] == [4, 4, 4]
-    assert len(facts_of(records)) == 12
+    assert len(facts_of(records, Labels(2))) == 12
+
+
+def test_every_text_of_a_class_is_a_fact_of_its_own() -> None:
+    """Six notes of two classes were two facts once, and a test of them could prove nothing."""
+    rows = [{"prompt": f"note {n}", "completion": "yes" if n % 2 else "no"} for n in range(6)]
+    records = examples([*rows, rows[0]])
+    assert len(facts_of(records, TextLabels(tiny_tokenizer(), ["no", "yes"]))) == 6
+    assert len(facts_of(records, Language(tiny_tokenizer()))) == 2

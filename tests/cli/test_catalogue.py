@@ -61,6 +61,7 @@ def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
         "aimed": "true",
         "project": "false",
         "checkpointing": "true",
+        "keep": "0.5",
     }
     for method in json.loads(olvido("methods", "--json")[1])["methods"]:
         written = [f"{option}={words.get(option, 1)}" for option in method["options"]]

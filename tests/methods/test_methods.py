@@ -43,6 +43,8 @@ DESCENT = sorted(name for name, kind in FAMILY.items() if issubclass(kind, Desce
 EMPIRICAL = sorted([*DESCENT, *CURVED])
 GUARDED = sorted(name for name in DESCENT if FAMILY[name]().regularisers)
 UNGUARDED = sorted(set(DESCENT) - set(GUARDED))
+ANCHORED = {name for name, kind in FAMILY.items() if Need.ORIGIN in kind.needs}
+"""They need the weights that the model was trained from, and end at a model made of those."""
 AIMLESS = sorted(name for name in DESCENT if FAMILY[name].indirect)
 """They teach another answer, and what becomes of the record's own is not what they look at."""
 FIRMLY: dict[str, dict[str, Any]] = {"rmu": {"lr": 5e-3}, "task_vector": {"scale": 4.0}}
@@ -128,14 +130,16 @@ def test_the_records_are_forgotten_and_the_others_kept(
     assert forgot_from < well
     assert forgot_to > forgot_from + 0.9
     assert forgot_to > 1.0
-    assert kept_to < kept_from + (1.0 if outcome.method in UNGUARDED else 0.1)
+    # So small a model, with a base that knew nothing, keeps the records apart less than others do.
+    bound = 1.0 if outcome.method in UNGUARDED else 0.5 if outcome.method in ANCHORED else 0.1
+    assert kept_to < kept_from + bound
     # The door's figures are those of the models themselves.
     assert forgot_from == pytest.approx(mean_loss(trained.model, split.forget, task), abs=1e-4)
     assert forgot_to == pytest.approx(mean_loss(outcome.model, split.forget, task), abs=1e-4)
     assert kept_to == pytest.approx(mean_loss(outcome.model, split.retain, task), abs=1e-4)
 
 
-@pytest.mark.parametrize("method", EMPIRICAL)
+@pytest.mark.parametrize("method", sorted({*EMPIRICAL} - ANCHORED))
 def test_forgetting_stops_where_it_was_told(
     outcomes: Callable[[str], Outcome], method: str
 ) -> None:
@@ -189,7 +193,7 @@ def test_holdout_records_tell_where_to_stop(
     assert [type(m) for m in found.model.modules()] == [type(m) for m in trained.model.modules()]
 
 
-@pytest.mark.parametrize("method", DESCENT)
+@pytest.mark.parametrize("method", sorted({*DESCENT} - ANCHORED))
 def test_without_a_target_every_step_is_used(
     trained: Trained, split: Split, task: Language, method: str
 ) -> None:
@@ -253,7 +257,7 @@ def elsewhere(
     return folder
 
 
-@pytest.mark.parametrize("method", EMPIRICAL)
+@pytest.mark.parametrize("method", sorted({*EMPIRICAL} - ANCHORED))
 def test_any_causal_model_can_be_loaded_and_made_to_forget(
     elsewhere: Path, split: Split, method: str
 ) -> None:
@@ -315,6 +319,10 @@ def test_what_the_training_must_have_kept_is_named(
 
     # Of a model from elsewhere nothing is known; a plain training keeps its log and no more.
     for given, retain_count in ((brief.model, set()), (brief, {Need.STEP_LOG})):
+        if Need.ORIGIN in needs and given is brief.model:
+            with pytest.raises(MissingNeed, match=rf"^{method} needs the weights"):
+                call(given)
+            continue
         lacking = sorted((needs & set(NEEDED)) - retain_count)
         if lacking:
             with pytest.raises(MissingNeed, match=rf"^{method} needs .*{NEEDED[lacking[0]]}"):

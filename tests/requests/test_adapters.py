@@ -23,26 +23,16 @@ from olvido.artifact_shapes import owned
 from olvido.cli import app
 from olvido.demo.residents import Town, make_town
 from olvido.errors import DigestMismatch, InputError, StateError
-from olvido.files import read_document
 from olvido.learners import Declared, Lora, Recipe
 from olvido.ledger.facts import DECLARED, WITNESSED, RequestKind
 from olvido.models import load
-from olvido.models.adapter import is_adapter, is_on_base
+from olvido.models.adapter import is_adapter
 from olvido.models.tiny import tiny_tokenizer
-from olvido.requests import answer, plan, receive, run
-from olvido.requests.certificate import check
+from olvido.requests import answer
 from olvido.requests.handlers import approve
 from olvido.requests.not_learned import plan_destruction
-from olvido.schemas.options import RunOptions
 from olvido.workspace import Workspace
 
-HOW = RunOptions(
-    method="npo",
-    options={"epochs": 60, "lr": 3e-3},
-    references=1,
-    holdout="outsiders",
-    general="city",
-)
 RECIPE = Recipe(epochs=20, batch_size=16, lr=5e-3)
 INPUT = torch.arange(20).reshape(2, 10)
 
@@ -230,33 +220,3 @@ def test_destroying_takes_all_of_its_files(place: Workspace, outside: Outside) -
         approve(place, request.id, by=name)
     answer(place, request.id)
     assert not folder.exists()
-
-
-@pytest.mark.slow
-def test_it_forgets_in_its_adapter_and_is_audited_and_certified(
-    place: Workspace, outside: Outside, tmp_path: Path
-) -> None:
-    made = place.enter(
-        outside.adapter, learned=["people"], base=str(outside.base), recipe=RECIPE
-    ).model
-    place.serve(made.id)
-    request = receive(place, outside.town.data_subject.name, law="gdpr")
-    _, choice = plan(place, request.id, how=HOW)
-    assert choice.chosen.lacking is None
-    done = run(place, request.id, how=HOW)
-    (attempt,) = done.attempts
-    assert attempt.outcome is not None
-    assert "adapter alone" in attempt.outcome.stopped
-    assert is_on_base(attempt.outcome.model)
-    assert attempt.report is not None
-    if not attempt.passed:
-        assert attempt.report.reasons
-        assert done.published is None
-        return
-    assert done.published is not None
-    assert is_adapter(place.settings.models / done.published.path)
-    after = place.load(done.published.id).trained
-    assert isinstance(after.model, PeftModel)
-    (certificate,) = done.certificates
-    key = place.store.signer(place.settings.signing_key).public
-    assert check(read_document(certificate), key).reasons == ()

@@ -190,6 +190,18 @@ def test_a_model_in_use_that_holds_it_has_to_forget(workspace: Workspace) -> Non
     assert not any(record.tombstone for record in store.records("kept"))
 
 
+def test_a_model_that_is_not_in_use_and_holds_it_is_named(workspace: Workspace) -> None:
+    request = asked(workspace)
+    before = not_learned(workspace.store, request)
+    assert before is not None
+    assert before.because.endswith("holds none of its 2 records")
+    held = teach(workspace.store, "kept")
+    why = not_learned(workspace.store, request)
+    assert why is not None
+    assert f"model {held.id} does, and is not in use" in why.because
+    assert f"'olvido request run {request.id} --model {held.id}'" in why.because
+
+
 def test_without_any_model_it_is_answered(tmp_path: Path, workspace: Workspace) -> None:
     with Store.create(tmp_path / "other.db", key=Key.create(tmp_path / "key")) as store:
         import_rows(store, tmp_path / "data", rows(ASKS), name="kept")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from olvido.errors import MissingNeed
-from olvido.learners import Trained
+from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Split, predict
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import ProbeSets, _split
 from olvido.requests.planner import EMPIRICAL
+from olvido.tasks import Labels, examples
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -95,6 +98,18 @@ def test_where_no_empirical_method_applies_the_cheapest_exact_one_is_left() -> N
     assert names(found) == ["shard"]
     assert names(found, within=1) == ["shard"]
     assert "no method applies that would fit into 1.0 s" in choose(found, within=1).because
+
+
+@pytest.mark.parametrize(("width", "rate"), [(None, 1e-3), (16, 1e-3), (512, 1e-3 / 4)])
+def test_a_classifier_has_a_rate_of_its_own(width: int | None, rate: float) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    if width is not None:
+        model.config = SimpleNamespace(hidden_size=width)
+    rows = examples([{"id": str(n), "input": [n, 1, 0], "label": n % 2} for n in range(8)])
+    trained = train(model, records=rows, task=Labels(2), recipe=Recipe(epochs=1, batch_size=4))
+    found = routes(trained, Split(rows[:2], rows[2:], ()), Labels(2))
+    (options,) = (r.options for r in found if r.method == EMPIRICAL)
+    assert options["lr"] == pytest.approx(rate)
 
 
 def test_a_tie_goes_to_the_less_sweeping_method() -> None:

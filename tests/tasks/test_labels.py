@@ -173,6 +173,8 @@ def test_an_example_takes_nothing_from_an_array_that_changes_later() -> None:
         ({"input": [1.0, float("nan")], "label": 0}, "holds nan, inf"),
         ({"input": [1.0, float("-inf")], "label": 0}, "holds nan, inf"),
         ({"input": [1.0, 1e39], "label": 0}, "beyond float32"),
+        ({"input": [0, 2**24 + 1], "label": 0}, "float32 cannot tell apart"),
+        ({"input": np.array([-(2**63)]), "label": 0}, "float32 cannot tell apart"),
         ({"input": [1.0, None], "label": 0}, "must hold numbers"),
         ({"input": ["a", "b"], "label": 0}, "must hold numbers"),
         ({"input": [1j, 2], "label": 0}, "must hold numbers"),

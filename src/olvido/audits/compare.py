@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ANY, Range, votes
 from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, Status
-from olvido.data.arrays.values import array_content
 from olvido.registry import Options, name_of
 from olvido.statistics import (
     SEEDS,
@@ -29,7 +28,7 @@ from olvido.statistics import (
     limits,
     tail,
 )
-from olvido.tasks import Example
+from olvido.tasks import Example, Task
 
 Measure = Callable[[ScoredModel, Sequence[Example]], Sequence[float]]
 """One value a record, from one model."""
@@ -81,7 +80,8 @@ def with_never_trained(
     before = None
     if evidence.original is not None:
         before = fmean(measure(evidence.original, probes))
-    clusters = facts_of(probes)
+    task = evidence.candidate.task
+    clusters = facts_of(probes, task)
     return against_never_trained(
         question,
         per_subject(values, grouped(probes)),
@@ -94,7 +94,7 @@ def with_never_trained(
         if len(values) < 3
         else lambda: limits(excess_draws(values[0], values[1:], clusters)),
         weights=[len(group) for group in grouped(probes)],
-        luck=_counted(question.tolerated, values, beside, clusters, facts_of(controls)),
+        luck=_counted(question.tolerated, values, beside, clusters, facts_of(controls, task)),
     )
 
 
@@ -304,25 +304,24 @@ def subject_of(example: Example) -> str:
     return "|".join(example.subjects) or example.id.partition("#")[0]
 
 
-def facts_of(records: Sequence[Example]) -> list[NDArray[np.intp]]:
-    """Positions of the records of each fact: an answer, however it is asked; an array by itself.
+def facts_of(records: Sequence[Example], task: Task) -> list[NDArray[np.intp]]:
+    """Positions of the records of each fact: an answer, however it is asked.
 
-    >>> from olvido.tasks import examples
+    Where the task has classes, each input with its class: records of one class have no more in
+    common than that, and a person's would count as a fact a class.
+
+    >>> from olvido.models.tiny import tiny_tokenizer
+    >>> from olvido.tasks import Labels, Language, examples
     >>> rows = [{"prompt": "Where?", "completion": "Here"}, {"prompt": "Say", "completion": "Here"}]
-    >>> len(facts_of(examples(rows)))
+    >>> len(facts_of(examples(rows), Language(tiny_tokenizer())))
     1
-    >>> len(facts_of(examples([{"input": [n], "label": "cat"} for n in range(3)])))
+    >>> rows = examples([{"input": [n], "label": "cat"} for n in range(3)])
+    >>> len(facts_of(rows, Labels(["cat", "dog"])))
     3
     """
-    arrays = [record.fields.get("input") for record in records]
-    return clusters_of(
-        [
-            array_content(array, record.completion)
-            if isinstance(array, np.ndarray)
-            else record.completion
-            for record, array in zip(records, arrays, strict=True)
-        ]
-    )
+    if task.classes:
+        return clusters_of([task.fingerprint(record) for record in records])
+    return clusters_of([record.completion for record in records])
 
 
 def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:

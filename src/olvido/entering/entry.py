@@ -27,7 +27,8 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import DECLARED, WATCHED, WITNESSED, Model
 from olvido.models import Loaded
 from olvido.models.adapter import CONFIG as ADAPTER
-from olvido.models.adapter import Adapter, base_under, is_adapter, is_on_base, read_adapter
+from olvido.models.adapter import Adapter, is_adapter, is_on_base, read_adapter
+from olvido.models.base import require_base
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import TASKS, Example, require_for
 from olvido.training.records import ids_of, records_of
@@ -384,24 +385,9 @@ def _require_base(base: Loaded, loaded: Loaded) -> None:
     Raises:
         InputError: the first difference, or that there is none.
     """
-    if base.digest == loaded.digest:
-        raise InputError(
-            f"the base {base.name!r} has the weights of the model itself, and knows what that one "
-            "learned: give the model that its training began with"
-        )
-    model = loaded.model
-    shapes, begun = _shapes(base_under(model) if is_on_base(model) else model), _shapes(base.model)
-    if odd := sorted({*shapes.items()} ^ {*begun.items()}):
-        raise InputError(
-            f"{base.name!r} is not the base of this model, their tensors differ (first: "
-            f"{odd[0][0]}): give the model that its training began with"
-        )
+    require_base(repr(base.name), base.model, loaded.model)
     if loaded.tokenizer and base.tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
         raise InputError(
             f"{base.name!r} has another vocabulary than this model: give the base with the "
             "tokenizer that was used in the training"
         )
-
-
-def _shapes(model: Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}

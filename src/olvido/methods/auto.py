@@ -23,6 +23,7 @@ from olvido.methods.gradient.descent import Descent
 from olvido.methods.guarantee import Need
 from olvido.methods.proxies import BANDS, TrialStore, Yardstick
 from olvido.methods.types import METHODS, Cost, Method, Run, Side, Split, StepMetrics, Trial, priced
+from olvido.models.classifiers.networks import hidden_size
 from olvido.processes import world_size
 from olvido.registry import Options
 from olvido.tasks import Task
@@ -205,7 +206,7 @@ class Auto(Options):
 
     def _settings(self, model: Module) -> Iterator[tuple[str, dict[str, Any], Bracket]]:
         """Yield options to try, each from the bracket after the trial before it."""
-        width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
+        width = hidden_size(model, otherwise=128)
         for name in self._names:
             chosen = self._make(name, {})
             assert isinstance(chosen, Descent)

@@ -25,11 +25,12 @@ from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.calibration import holdout_losses, with_holdout_losses
 from olvido.methods.guarantee import Need
+from olvido.methods.origin.sketch import said
+from olvido.methods.origin.weights import Base, module_of, origin_for
 from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
 from olvido.models import weights_digest
 from olvido.models.adapter import is_on_base
 from olvido.models.merging import merged
-from olvido.names import fold
 from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
@@ -78,17 +79,13 @@ def read_split(
 def _tell_copies(split: Split, task: Task) -> None:
     """Warn where a retained or holdout record has the content of a forgotten one."""
 
-    def said(example: Example) -> object:
-        text = fold(example.text)
-        return text if example.prompt or "input" not in example.fields else task.content(example)
-
-    forget_contents = {said(example) for example in split.forget}
+    forget_contents = {said(example, task) for example in split.forget}
     sides = {
         "to retain": (split.retain, "what they say is kept. Leave out copies, or forget them too"),
         "held out": (split.holdout, "they were seen. Leave them out"),
     }
     for side, (records, remedy) in sides.items():
-        both = [example.id for example in records if said(example) in forget_contents]
+        both = [example.id for example in records if said(example, task) in forget_contents]
         if both:
             warnings.warn(
                 f"{len(both)} records {side} have the same content as records to forget (first: "
@@ -111,6 +108,8 @@ def predict(
         MissingNeed: the method lacks something it needs.
     """
     chosen = METHODS.make(method, options)
+    if split.origin is None and chosen.guarantee is not Guarantee.EXACT:
+        split = replace(split, origin=origin_for(trained, None, ids_of(split.forget)))
     _check_needs(METHODS.name_of(method), chosen, trained, split, task)
     return chosen.cost(trained, split, task)
 
@@ -122,6 +121,7 @@ def forget(
     retain: Iterable[Row | Example] = (),
     holdout: Iterable[Row | Example] = (),
     reference: Module | Sequence[Module] = (),
+    base: Base | None = None,
     tokenizer: Any | None = None,
     task: str | type[Task] | Task | None = None,
     method: str | type[Method] | Method = "npo",
@@ -142,6 +142,10 @@ def forget(
             `Descent`).
         reference: models that never learned the forget set, if any: a better stopping criterion.
             Never the ones that the result is audited against.
+        base: the weights that the model was trained from, where no trace of its training knows
+            them: a module, a loaded model, or a name as `olvido.load` takes it. Methods such as
+            `arithmetic` begin there; for others it says, as a reference does, where never learned
+            lies.
         tokenizer: the model's tokenizer; or pass a `task`.
         task: how records become losses: a name, a class or an object of `olvido.tasks`.
         method: a name that `olvido methods` lists (`auto` searches for what comes nearest to never
@@ -171,6 +175,12 @@ def forget(
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
     _require_trainable(trained.model)
+    if chosen.guarantee is not Guarantee.EXACT or base is not None:
+        origin = origin_for(trained, base, ids_of(split.forget))
+        split = replace(split, origin=origin)
+        informed = split.holdout or split.never or Need.ORIGIN in chosen.needs
+        if base is not None and origin is not None and not informed:
+            split = replace(split, never=(module_of(origin),))
     _tell_copies(split, task)
     _check_needs(name, chosen, trained, split, task)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
@@ -204,6 +214,7 @@ def forget(
         retain_loss=(before[1], after[1]),
         history=run.history,
         trials=run.trials,
+        origin=None if split.origin is None else split.origin.digest,
     )
     _check_effect(outcome)
     return outcome
@@ -224,19 +235,20 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split, task
         Need.RETAIN: split.retain,
         Need.HOLDOUT: split.holdout or split.never,
         Need.LANGUAGE: task.language,
+        Need.ORIGIN: split.origin,
     }
     elsewhere = [why for link in links(trace) if (why := NO_LOG.get(link.learner or ""))]
     if elsewhere and not trace.offers and method.guarantee is Guarantee.EXACT:
         raise MissingNeed(f"{name} cannot be used: {elsewhere[0]}")
-    have = trace.offers.union(need for need, there in given.items() if there)
-    for need in sorted(method.needs):
-        if need not in have:
-            raise MissingNeed(f"{name} needs ", *need.words)
     if not trace.single and method.guarantee is not Guarantee.EXACT:
         raise MissingNeed(
             f"{name} changes one set of weights, and this model is {trace.learner}: it forgets "
             "exactly, train again the parts concerned"
         )
+    have = trace.offers.union(need for need, there in given.items() if there)
+    for need in sorted(method.needs):
+        if need not in have:
+            raise MissingNeed(f"{name} needs ", *need.words)
 
 
 def _check_effect(outcome: Outcome) -> None:

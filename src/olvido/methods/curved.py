@@ -127,7 +127,9 @@ class Curved(Options):
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """Predict the usual number of evaluations where there is a target, and all without one."""
         forward_backward_counts = self.forward_backward_counts(trained.model, split, task)
-        evaluations = USUAL if self.target is not None or split.holdout else EVALUATIONS
+        evaluations = (
+            USUAL if self.target is not None or split.holdout or split.never else EVALUATIONS
+        )
         return priced(
             trained, split, self._tokens(split, task, forward_backward_counts, evaluations)
         )
@@ -178,7 +180,7 @@ class Curved(Options):
     def _goal(self, model: Module, split: Split, task: Task) -> float | None:
         if self.target is not None:
             return self.target
-        if not split.holdout:
+        if not (split.holdout or split.never):
             return None
         return fmean(targets(model, split, task, self.batch_size).values())
 
@@ -194,10 +196,11 @@ class Curved(Options):
         sample = 0.0
         if some:
             sample = min(self.sample, len(split.retain)) * fmean(map(task.width, some))
-        aimed = self.target is not None or bool(split.holdout)
+        aimed = self.target is not None or bool(split.holdout or split.never)
         holdout = () if self.target is not None else split.holdout
         forward = 2 * forget + evaluations * (forget if aimed else sample)
         forward += sum(map(task.width, holdout))
+        forward += forget if holdout and split.origin is not None else 0
         over_forget, over_sample = forward_backward_counts
         return over_forget * forget + over_sample * sample + FORWARD * forward
 

@@ -35,6 +35,12 @@ class Need(Needed):
         ParameterName("reference"),
         ")",
     )
+    ORIGIN = (
+        "origin",
+        "the weights that the model was trained from: train it with Olvido, or give them (",
+        ParameterName("base"),
+        ")",
+    )
     STEP_LOG = (
         "step log",
         "the log of the training, which a model's folder lacks: train it with Olvido, and forget "

@@ -96,7 +96,13 @@ class TaskVector(Descent):
                 history.append(StepMetrics(step, fmean(every), None))
             loop.close()
             tuned = self.finished(model, trained.model)
-            scale, there = self._negate(tuned, original, split, task, goals, history)
+            pairs = zip(tuned.parameters(), original.parameters(), strict=True)
+            vectors = [(ours - was).detach() for ours, was in pairs]
+            search = partial(subtracted, tuned, original, vectors, split.forget, task, goals)
+            scale, there, seen_ = search(self.scale, self.batch_size)
+            history += [
+                StepMetrics(total + number, loss, None) for number, loss in enumerate(seen_)
+            ]
         tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._reference_tokens(
             split, task
         )
@@ -108,41 +114,59 @@ class TaskVector(Descent):
             why = f"the records did not reach their targets at scale {scale:g}"
         return Run(tuned, remaining, tokens, why, tuple(history))
 
-    @torch.no_grad()
-    def _negate(
-        self,
-        tuned: Module,
-        original: Module,
-        split: Split,
-        task: Task,
-        goals: Mapping[str, float],
-        history: list[StepMetrics],
-    ) -> tuple[float, bool]:
-        """Turn the tuned weights into the negated ones, in place; return the scale, and whether the
-        records are at their targets."""
-        pairs = list(zip(tuned.parameters(), original.parameters(), strict=True))
-        vectors = [(ours - was).clone() for ours, was in pairs]
 
-        def there(scale: float) -> bool:
-            for (ours, was), vector in zip(pairs, vectors, strict=True):
-                ours.copy_(was - scale * vector)
-            losses = losses_of(tuned, split.forget, task, self.batch_size)
-            history.append(StepMetrics(len(history), fmean(losses.values()), None))
-            return reached(losses, goals)
+@torch.no_grad()
+def subtracted(
+    model: Module,
+    original: Module,
+    vectors: Sequence[Tensor],
+    records: Sequence[Example],
+    task: Task,
+    goals: Mapping[str, float],
+    scale: float | None,
+    size: int,
+    farthest: float = FARTHEST,
+) -> tuple[float, bool, list[float]]:
+    """Make a model's weights original - scale * vector, in place.
 
-        if self.scale is not None:
-            return self.scale, there(self.scale)
-        if not all(map(math.isfinite, goals.values())):
-            there(1.0)
-            history.pop()
-            return 1.0, False
-        low, high = 0.0, 1.0
-        while not there(high):
-            if high >= FARTHEST:
-                return high, False
-            low, high = high, 2 * high
-        low, high = bisected(there, low, high, HALVINGS)
-        return high, there(high)
+    Args:
+        model: gets the weights.
+        original: has as many.
+        vectors: what is subtracted from each.
+        records: the forget set.
+        task: evaluates them.
+        goals: their targets.
+        scale: of the vector; None: the least at which the records reach their targets, found by
+            halving, or 1 where there are none.
+        size: records a pass.
+        farthest: the largest scale that is tried.
+
+    Returns:
+        The scale, whether the records are at their targets, and their mean loss at each scale that
+        was tried.
+    """
+    pairs = list(zip(model.parameters(), original.parameters(), vectors, strict=True))
+    tried: list[float] = []
+
+    def there(at: float) -> bool:
+        for ours, was, vector in pairs:
+            ours.copy_(was - at * vector)
+        losses = losses_of(model, records, task, size)
+        tried.append(fmean(losses.values()))
+        return reached(losses, goals)
+
+    if scale is not None:
+        return scale, there(scale), tried
+    if not all(map(math.isfinite, goals.values())):
+        there(1.0)
+        return 1.0, False, []
+    low, high = 0.0, 1.0
+    while not there(high):
+        if high >= farthest:
+            return high, False, tried
+        low, high = high, 2 * high
+    low, high = bisected(there, low, high, HALVINGS)
+    return high, there(high), tried
 
 
 def _learned(

@@ -29,6 +29,7 @@ from olvido.schemas.outcome import (
     TrialTaken,
 )
 from olvido.tasks import Example, Task
+from olvido.training.traces.steps import Origin
 
 OUTCOME = "outcome.json"
 """File beside a saved model that describes the forgetting."""
@@ -52,6 +53,9 @@ class Split:
             "never learned" and stops there.
         never: models that never learned the forget set: a better stopping criterion.
         holdout_losses: losses of holdout records, by id, where they are known already.
+        origin: the weights that the model was trained from, before it was taught any of the forget
+            set; None: unknown.
+        teacher: the sketch that a method made of the origin.
     """
 
     forget: tuple[Example, ...]
@@ -59,6 +63,8 @@ class Split:
     holdout: tuple[Example, ...] = ()
     never: tuple[Module, ...] = ()
     holdout_losses: Mapping[str, float] = field(default_factory=dict)
+    origin: Origin | None = None
+    teacher: Module | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,7 @@ class Outcome:
         forget_loss, retain_loss: means before and after, nats a token.
         history: metrics of gradient methods.
         trials: a search's trials.
+        origin: digest of the weights that the model was trained from, where they were known.
     """
 
     model: Module
@@ -180,6 +187,7 @@ class Outcome:
     retain_loss: tuple[float, float]
     history: Sequence[StepMetrics] = ()
     trials: Sequence[Trial] = ()
+    origin: str | None = None
 
     def __repr__(self) -> str:
         """Show the method, and its effect on the losses."""
@@ -235,6 +243,7 @@ class Outcome:
             (kept.before, kept.after),
             tuple(StepMetrics(m.step, m.forget, m.retain) for m in read.history),
             tuple(Trial(**{**t.to_dict(), "side": Side(t.side)}) for t in read.trials),
+            read.origin,
         )
 
     def page(self, path: Path) -> None:
@@ -251,6 +260,7 @@ class Outcome:
                 **({"Options": _listed(self.options)} if self.options else {}),
                 "Weights before": self.before,
                 "Weights after": self.digest,
+                **({"Trained from": self.origin} if self.origin else {}),
                 "It ended": self.stopped,
                 "It took": duration(self.cost.seconds),
                 "Tokens": f"{self.cost.tokens:,.0f}",
@@ -302,6 +312,7 @@ class Outcome:
             meaning=self._claim,
             before=self.before,
             after=self.digest,
+            origin=self.origin,
             cost=CostTaken(
                 seconds=self.cost.seconds,
                 tokens=self.cost.tokens,

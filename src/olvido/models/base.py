@@ -15,6 +15,7 @@ from olvido.errors import DigestMismatch, InputError, ParameterName, StateError,
 from olvido.files import new_folder
 from olvido.models.adapter import (
     base_of,
+    base_under,
     is_adapter,
     is_on_base,
     on_base,
@@ -310,3 +311,32 @@ def save(
         raise StateError(
             f"{folder} could not be written ({error}): see that the disk has room, then try again"
         ) from error
+
+
+def require_base(name: str, base: Any, model: Any) -> None:
+    """Refuse a base that has other tensors than a model that was trained from it, or is the model.
+
+    Args:
+        name: of the base, as the message shall have it.
+        base: the weights that the training is said to have begun with.
+        model: the model; of an adapter, the base lies under it.
+
+    Raises:
+        InputError: the first difference, or that there is none.
+    """
+    if weights_digest(base) == weights_digest(model):
+        raise InputError(
+            f"the base {name} has the weights of the model itself, and knows what that one "
+            "learned: give the model that its training began with"
+        )
+    given, expected = (
+        {n: tuple(p.shape) for n, p in one.named_parameters()}
+        for one in (base, base_under(model) if is_on_base(model) else model)
+    )
+    if odd := sorted({*expected.items()} ^ {*given.items()}):
+        place = odd[0][0]
+        raise InputError(
+            f"{name} is not the base of this model, their tensors differ (first: {place}, expected "
+            f"{expected.get(place, 'none')}, got {given.get(place, 'none')}): give the model that "
+            "its training began with"
+        )

@@ -102,12 +102,35 @@ def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearne
         because = f"model {serving}, which serves, forgot it before ({guarantee})"
     else:
         because = f"model {serving}, which serves, holds none of its {len(found.records)} records"
+    others = [
+        id
+        for id, state in states.items()
+        if id not in _versions(store, serving) and state.holding is Holding.HOLDS
+    ]
+    if others:
+        because += (
+            f"; model {others[0]} does"
+            + (f", and {len(others) - 1} more" if others[1:] else "")
+            + f", and is not in use: 'olvido request run {request.id} --model {others[0]}' makes "
+            "it forget, and else closing the request asks for it to be erased"
+        )
     training = None if serving is None else store.model(serving).training
     if found.records and serving is not None and training == DECLARED:
         because += ", by what was declared of its training"
         if training_of(store, store.model(serving)).recipe.get("unknown_data"):
             because += "; it also learned data that nobody named"
     return NotLearned(because, len(found.records), serving, guarantee, training)
+
+
+def _versions(store: Store, serving: str | None) -> set[str]:
+    """The serving model and those that it was made from, with the one that served before."""
+    found, left = set[str](), [serving, store.aliases().get(PREVIOUS)]
+    while left:
+        model = left.pop()
+        if model is not None and model not in found:
+            found.add(model)
+            left += store.model(model).parents
+    return found
 
 
 def planned(why: NotLearned) -> dict[str, Any]:

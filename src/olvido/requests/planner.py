@@ -10,6 +10,7 @@ from olvido.errors import InputError, MissingNeed, Term
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Training
 from olvido.methods import METHODS, Cost, Split, predict
+from olvido.models.classifiers.networks import hidden_size
 from olvido.reporting.words import duration
 from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
@@ -23,6 +24,12 @@ OPTIONS: Mapping[str, Any] = {"project": True, "radius": 0.1, "retain_batch": 16
 AIMED: Mapping[str, Any] = {"epochs": 120}
 """Its further options where a holdout set tells it when to stop: with 30 epochs it stopped short of
 the target in 16 of 16 test data sets (docs/results/towns.md)."""
+
+CLASSES = 1e-3
+"""Its learning rate for a classifier of hidden size 128 or less, and of more by the inverse: at the
+rate of language models a small convolutional network had moved by a twentieth of its way when the
+passes ended (docs/how-to/models-from-elsewhere.md)."""
+WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,9 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
         options = {}
         if name == EMPIRICAL:
             options = {**OPTIONS, **(AIMED if split.holdout else {})}
+            if task.classes:
+                width = hidden_size(trained.model, otherwise=WIDTH)
+                options["lr"] = CLASSES * min(1.0, WIDTH / width)
         try:
             cost = predict(trained, split, task, method=name, options=options)
         except (MissingNeed, InputError) as error:

@@ -240,13 +240,19 @@ class RunCounts(Part):
 
 
 class MethodUsed(Part):
-    """The method that ran, with its options, and why it ended."""
+    """The method that ran, with its options, and why it ended.
+
+    Attributes:
+        origin: digest of the weights that the model was trained from; None: they were unknown, or
+            not used.
+    """
 
     name: Word
     olvido: Annotated[str, Form("[0-9][0-9a-z.+-]{0,39}|not installed")]
     options: Plain
     seed: int
     stopped: Sentence
+    origin: Digest | None
 
 
 class TrainingUsed(Part):

@@ -52,6 +52,7 @@ class OutcomeDocument(Part):
 
     Attributes:
         before, after: digests of the weights.
+        origin: digest of the weights that the model was trained from; None: they were unknown.
         method: the method that ran, with its `options`.
         guarantee: the guarantee, and its `meaning`.
         stopped: why it ended, in a sentence.
@@ -66,6 +67,7 @@ class OutcomeDocument(Part):
     meaning: str
     before: str
     after: str
+    origin: str | None = None
     cost: CostTaken
     stopped: str
     forget_loss: LossMoved

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.outside import begin_vit
 from torch.nn import Linear, ReLU, Sequential
 
 from olvido.errors import InputError
 from olvido.learners import Recipe, Trained, train
-from olvido.methods import METHODS, Auto, Guarantee, Split, forget
+from olvido.methods import METHODS, NPO, Auto, Guarantee, Split, forget
 from olvido.methods.gradient.calibration import targets
+from olvido.models import load
 from olvido.tasks import Example, Labels, examples
 from olvido.tasks.sampling import nearest
 
@@ -26,11 +29,12 @@ METHODS_HERE = sorted(
 
 FIRMLY: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "lr": 1e-2, "regulariser": "nll"},
+    "arithmetic": {"scale": 1.0, "steps": 40},
     "task_vector": {"lr": 1e-3},
     "fisher": {"target": 1.1},
 }
 """What else a method takes here: what a layer means is read by one more layer only, and noise goes
-no further without taking the rest along."""
+no further without taking the rest along; from a base that knows nothing a vector is far away."""
 UNGUARDED = ("ascent", "task_vector", "fisher")
 """Nothing holds the rest while these move the weights."""
 
@@ -141,3 +145,10 @@ def test_the_nearest_arrays_are_those_that_look_alike(digits: Split) -> None:
 def test_nearest_text_needs_no_words() -> None:
     retain = (Example("b", "?", "!"), Example("a", "+", "-"))
     assert [r.id for r in nearest([Example("c", "+", "-")], retain, 2)] == ["a", "b"]
+
+
+def test_the_usual_rate_is_that_of_the_width_inside(tmp_path: Path) -> None:
+    """What wraps a classifier of transformers has no settings of its own."""
+    model = load(begin_vit(tmp_path / "vit")).model
+    assert NPO().rate(model).lr == pytest.approx(NPO().rate(model.inner).lr)
+    assert NPO().rate(model).lr == pytest.approx(NPO.base_lr * 128 / 32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.outside import begin_modernbert, begin_vit, pictures
+from tests.outside import CLASSES, begin_modernbert, begin_vit, pictures
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -19,6 +19,7 @@ from transformers import (
 
 from olvido.errors import InputError
 from olvido.models import as_one, load, save
+from olvido.models.classifiers.networks import hidden_size
 from olvido.models.elsewhere import require_enterable
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Labels, TextLabels, examples
@@ -29,10 +30,13 @@ TEXTS = ["Where does Ana live?", "In the harbour.", "Who?"]
 def test_pictures_are_scored_as_transformers_scores_them(tmp_path: Path) -> None:
     folder = begin_vit(tmp_path / "vit")
     loaded = load(folder)
-    assert loaded.noted == {"task": "labels", "classes": ["0", "1"]}
+    assert loaded.noted == {"task": "labels", "classes": list(CLASSES)}
+    assert (
+        hidden_size(loaded.model, otherwise=7) == hidden_size(loaded.model.inner, otherwise=7) == 32
+    )
     rows = pictures(2, 2)
     records = examples(
-        {"input": pixels, "label": int(label)}
+        {"input": pixels, "label": str(label)}
         for pixels, label in zip(rows["input"], rows["label"], strict=True)
     )
     task = Labels.made(None, loaded.noted, records)
@@ -44,7 +48,7 @@ def test_pictures_are_scored_as_transformers_scores_them(tmp_path: Path) -> None
         )
         expected = AutoModelForImageClassification.from_pretrained(folder)(**pixels).logits
     assert torch.allclose(found, expected, atol=1e-5)
-    assert task.probabilities(loaded.model, task.asked(rows["input"][0])).keys() == {"0", "1"}
+    assert task.probabilities(loaded.model, task.asked(rows["input"][0])).keys() == set(CLASSES)
 
 
 def test_texts_are_scored_as_transformers_scores_them(tmp_path: Path) -> None:
@@ -128,6 +132,8 @@ def test_records_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=match):
             TextLabels.made(tokenizer, {"classes": ["no", "yes"]}, examples([row]))
     vit = load(begin_vit(tmp_path / "vit"))
-    task = Labels.made(None, vit.noted, examples([{"input": np.zeros((3, 6, 6)), "label": 0}]))
+    task = Labels.made(None, vit.noted, examples([{"input": np.zeros((3, 6, 6)), "label": "east"}]))
     with pytest.raises(InputError, match="cannot take inputs"):
-        task.logits(vit.model, task.collate(examples([{"input": np.zeros((3, 6, 6)), "label": 0}])))
+        task.logits(
+            vit.model, task.collate(examples([{"input": np.zeros((3, 6, 6)), "label": "east"}]))
+        )

@@ -225,7 +225,11 @@ def answered(
                 "method": child.method,
                 "verdict": "pass",
                 "failure": None,
-                "outcome": {"guarantee": guarantee.value, "stopped": "at the holdout's loss"},
+                "outcome": {
+                    "guarantee": guarantee.value,
+                    "stopped": "at the holdout's loss",
+                    "origin": None,
+                },
                 "audit": audit if audited else None,
             }
         ],

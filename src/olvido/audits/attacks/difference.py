@@ -59,6 +59,6 @@ class LossDifference:
                 spread=spread,
                 before=None,
                 n=len(evidence.forget) + len(evidence.retain),
-                clusters=len(facts_of(evidence.forget)),
+                clusters=len(facts_of(evidence.forget, evidence.candidate.task)),
             )
         ]

@@ -66,7 +66,7 @@ class Lira:
             return []
         ratios = [attack.ratios(w) for w in scored_models]
         original = attack.ratios(evidence.original) if evidence.original else None
-        facts = len(facts_of(attack.forgotten))
+        facts = len(facts_of(attack.forgotten, evidence.candidate.task))
         found = []
         for rate in RATES:
             # Too few non-members cannot resolve this rate.

@@ -164,7 +164,7 @@ def _finding(
         before=before,
         known=True,
         n=len(evidence.forget) + len(evidence.controls),
-        clusters=len(facts_of(evidence.forget)),
+        clusters=len(facts_of(evidence.forget, evidence.candidate.task)),
     )
 
 

@@ -21,6 +21,7 @@ from olvido.audits.tolerances import RELEARNED, Range
 from olvido.audits.types import Asks, CannotEvaluate, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError, require_count
 from olvido.learners import Lora, Recipe
+from olvido.models.classifiers.networks import hidden_size
 from olvido.tasks import Example, Task
 from olvido.training import recipe as adapters
 from olvido.training.environment import deterministic
@@ -198,7 +199,7 @@ class Relearning:
                 before=None,
                 known=False,
                 n=len(tested),
-                clusters=len(facts_of(tested)),
+                clusters=len(facts_of(tested, evidence.candidate.task)),
                 weights=[len(group) for group in grouped(tested)],
             )
         ]
@@ -324,5 +325,4 @@ def _steps(evidence: Evidence) -> tuple[int, ...]:
 
 
 def _rate(scored: ScoredModel) -> float:
-    config: Any = getattr(scored.model, "config", None)
-    return RATE * WIDTH / getattr(config, "hidden_size", WIDTH)
+    return RATE * WIDTH / hidden_size(scored.model, otherwise=WIDTH)

@@ -33,6 +33,10 @@ def forget(
         list[str] | None,
         typer.Option("--reference", help="A model that never saw them, to see where to stop."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="The model that its training began with, for arithmetic."),
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", help="See 'olvido methods'; auto searches.")
     ] = "npo",
@@ -66,7 +70,7 @@ def forget(
     from olvido.processes import from_main
     from olvido.tasks import Language
 
-    for name in (model, *(reference or ())):
+    for name in (model, base, *(reference or ())):
         require_model(name)
     written = list(option or [])
     for name, value in (("within", within), ("trials", trials)):
@@ -90,8 +94,11 @@ def forget(
         never = [terminal.load(name).model for name in reference or ()]
         outcome = door(
             loaded.model,
-            **given,
+            forget=given["forget"],
+            retain=given["retain"],
+            holdout=given["holdout"],
             reference=never,
+            base=None if base is None else terminal.load(base),
             task=Language(loaded.tokenizer, chat=chat),
             method=method,
             seed=seed,
@@ -106,6 +113,7 @@ def forget(
         ("guarantee", f"{outcome.guarantee}, once 'olvido audit' has passed"),
         ("loss on the forgotten", "{:.3f} -> {:.3f}".format(*outcome.forget_loss)),
         ("loss on the retained", "{:.3f} -> {:.3f}".format(*outcome.retain_loss)),
+        *([("trained from", outcome.origin)] if outcome.origin else []),
         ("ended", outcome.stopped),
         ("seconds", f"{outcome.cost.seconds:.1f}"),
     ]

@@ -15,6 +15,8 @@ from olvido.errors import InputError
 
 LARGEST = float(np.finfo(np.float32).max)
 """Models compute in float32: a larger number would become infinite there."""
+WHOLE = 2**24
+"""Up to here float32 tells whole numbers apart."""
 
 
 def read_array(value: Any) -> NDArray[Any]:
@@ -25,7 +27,8 @@ def read_array(value: Any) -> NDArray[Any]:
             first, [channels, height, width]; or what `stored` gives of an array.
 
     Raises:
-        InputError: not an array of numbers, empty, or with a number that is not finite in float32.
+        InputError: not an array of numbers, empty, or with a number that is not finite in float32,
+            or a whole one that float32 cannot tell from the next.
 
     >>> read_array([[0, 1], [2, 3]]).shape
     (2, 2)
@@ -54,6 +57,11 @@ def read_array(value: Any) -> NDArray[Any]:
         raise InputError(f"'input' is empty (shape {array.shape})")
     if array.dtype.kind == "f" and not bool((np.abs(array, dtype=np.float64) <= LARGEST).all()):
         raise InputError("'input' holds nan, inf or a number beyond float32: fill or drop it first")
+    if array.dtype.kind in "iu" and not bool(((array >= -WHOLE) & (array <= WHOLE)).all()):
+        raise InputError(
+            f"'input' holds whole numbers beyond {WHOLE:,}, which float32 cannot tell apart: an id "
+            "or a time goes into a column of its own, and a measurement is scaled first"
+        )
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     array.setflags(write=False)
     return array

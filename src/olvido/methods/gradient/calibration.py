@@ -8,17 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+import torch
 from torch.nn import Module
 
 from olvido.learners import Edited, Trace, Trained
 from olvido.methods.gradient.answers import shared_weights_copy
+from olvido.methods.origin.weights import module_of
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
+from olvido.tasks.blocks import evaluating
 from olvido.tasks.scoring import losses_of
 
 SHORTFALL = 0.05
 """Forgetting is complete when the records' mean distance below their targets is under this share
 of the mean target."""
+BETTER = 0.95
+"""Share of chance's loss below which a base counts as one that has learned the language."""
 BATCH = 32
 """Holdout records a forward pass."""
 
@@ -69,7 +74,9 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
     records of the same `topic` (of all of them where the topic has none), from the split or under
     the current model; an array's topic is its class, unless it has another. This is an estimate: in
     the demo's town of 100 residents it lies within 5% of the mean loss of never-trained models, in
-    a town of 12, where an overconfident model errs more on holdout records, it was 47% above.
+    a town of 12, where an overconfident model errs more on holdout records, it was 47% above. Where
+    the weights that the model was trained from are known, and answer better than by chance, their
+    losses on the forget set count instead: they are nearer (docs/results/origins.md).
     """
     if split.never:
         found = [losses_of(other, split.forget, task, size) for other in split.never]
@@ -82,7 +89,21 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
         by_topic.setdefault(_topic(example), []).append(known[example.id])
     overall = fmean(value for values in by_topic.values() for value in values)
     means = {topic: fmean(values) for topic, values in by_topic.items()}
+    if split.origin is not None:
+        base = module_of(split.origin)
+        before = losses_of(base, split.forget, task, size)
+        if fmean(before.values()) < BETTER * _chance(base, split.forget[0], task):
+            return before
     return {e.id: means.get(_topic(e), overall) for e in split.forget}
+
+
+@torch.no_grad()
+def _chance(model: Module, example: Example, task: Task) -> float:
+    """The loss of a guess among all tokens, or classes."""
+    batch = task.collate([example]).to(next(model.parameters()).device)
+    with evaluating(model):
+        logits, _, _ = task.answer_logits(model, batch)
+    return math.log(logits.shape[-1])
 
 
 def _topic(example: Example) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, ClassVar
 
@@ -23,12 +23,33 @@ from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.models.adapter import is_on_base
+from olvido.models.classifiers.networks import hidden_size
 from olvido.registry import Options
 from olvido.tasks import Example, Task
 from olvido.tasks.scoring import frozen
 from olvido.training import recipe as adapters
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+        split: the records, with the models that `precompute` and the targets are taken from.
+        model: the weights to begin with; not changed.
+        recipe: of the steps.
+        tokens: spent so far.
+        says: what was done so far, in a few words.
+    """
+
+    split: Split
+    model: Module
+    recipe: Recipe
+    tokens: float = 0.0
+    says: str = ""
+
 
 Patience = Callable[[Sequence[StepMetrics], int], bool]
 """A stopping rule: from the history and the number of steps, whether to stop early."""
@@ -92,6 +113,11 @@ class Descent(Options):
     """Whether the loss does not compute the answers' loss, which is then evaluated separately."""
     forward_backward_count: ClassVar[float] = 1.0
     """Forward and backward passes over a forgotten record in each step."""
+    fades: ClassVar[bool] = True
+    """Whether the push on a record fades as it nears its target; a loss that ends at its own least
+    value is pushed fully."""
+    ends: ClassVar[bool] = True
+    """Whether the run ends where the records reach their targets."""
     reference_cost: ClassVar[float] = 0.0
     """Cost of the passes of `precompute` and `alternative_targets` over the forget set, per record,
     in forward-backward passes."""
@@ -162,6 +188,14 @@ class Descent(Options):
         """The alternative answer to each forgotten record, by its id; empty for none."""
         return {}
 
+    def start(self, trained: Trained, split: Split, task: Task, seed: int) -> Start:
+        """Where the run begins: with the original weights, unless a method says otherwise."""
+        return Start(split, trained.model, self.rate(trained.model))
+
+    def start_cost(self, trained: Trained, split: Split, task: Task) -> float:
+        """Predict the tokens of `start`."""
+        return 0.0
+
     def make_regularisers(self) -> RetainRegularisers | None:
         """The retain regularisers; None for none."""
         return RetainRegularisers(self.regularisers) if self.regularisers else None
@@ -211,7 +245,8 @@ class Descent(Options):
         width = fmean(map(task.width, anchors[: 4 * self.retain_batch])) if rows else 0.0
         rounds = self._rounds(split)
         cost_fraction = self.cost_fraction(trained.model, task)
-        forget = self.forward_backward_count * self.epoch_tokens(split, task) * self.recipe.epochs
+        epochs = rounds / -(-len(split.forget) // self.recipe.batch_size)
+        forget = self.forward_backward_count * self.epoch_tokens(split, task) * epochs
         steps = cost_fraction * (forget + rounds * rows * width)
         reference_tokens = self.looks() * once + self._reference_tokens(split, task)
         reference_tokens += (
@@ -222,6 +257,7 @@ class Descent(Options):
         reference_tokens += (
             sum(g.reference_cost for g in parts) * width * min(len(anchors), rounds * rows)
         )
+        reference_tokens += self.start_cost(trained, split, task)
         return priced(trained, split, steps + reference_tokens)
 
     def run(
@@ -238,16 +274,20 @@ class Descent(Options):
         original = shared_weights_copy(trained.model).eval()
         total = self._rounds(split) * (2 if self.alternating else 1)
         with deterministic():
+            start = self.start(trained, split, task, seed)
+            split = start.split
             known = self._prepare(original, split, task, seed)
-            model = self.copied(trained.model, task, seed)
-            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch, shared=True)
+            model = self.copied(start.model, task, seed)
+            loop = Loop(model, start.recipe, total=total, seed=seed, watch=watch, shared=True)
             looked = 0.0 if known.regularisers is None else known.regularisers.spent
             history, tokens, there = Steps(self, loop, split, task, known).descend()
             if known.regularisers is not None:
                 tokens += looked + sum(loop.gathered(known.regularisers.spent - looked))
             loop.close()
             model = self.finished(model, trained.model)
-        if len(history) < total and not there:
+        if start.says:
+            why = f"{start.says}, then {len(history)} steps of repair"
+        elif len(history) < total and not there:
             why = f"given up after {len(history)} of {total} steps, which lead elsewhere"
         elif there:
             why = f"the records reached the loss of never learned ones after {len(history)} steps"
@@ -255,14 +295,13 @@ class Descent(Options):
             why = f"all {total} steps were used before every record reached its target"
         else:
             why = f"all {total} steps were used; without holdout records there is no target"
-        tokens += self._reference_tokens(split, task) + self.looks() * sum(
-            map(task.width, split.forget)
-        )
+        tokens += start.tokens + self._reference_tokens(split, task)
+        tokens += self.looks() * sum(map(task.width, split.forget))
         return Run(model, remaining, tokens, why, history)
 
     def rate(self, model: Module) -> Recipe:
         """The recipe, its default rate scaled to the model's width."""
-        width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
+        width = hidden_size(model, otherwise=128)
         return replace(self.recipe, lr=self.recipe.lr * 128 / width) if self.scaled else self.recipe
 
     def copied(self, original: Module, task: Task, seed: int) -> Any:
@@ -323,5 +362,7 @@ class Descent(Options):
 
     def _reference_tokens(self, split: Split, task: Task) -> float:
         """Tokens of the passes over the original model, in forward-backward units."""
-        records = (*split.forget, *(split.holdout if self.target is None else ()))
+        records = [*split.forget]
+        if self.target is None and split.holdout:
+            records += [*split.holdout, *(split.forget if split.origin is not None else ())]
         return FORWARD * sum(map(task.width, records))

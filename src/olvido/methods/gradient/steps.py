@@ -111,7 +111,8 @@ class Steps:
             self.losses |= now.losses
             seen = now.losses or self.losses
             self.history.append(StepMetrics(step, fmean(seen.values()), now.retain))
-            there = bool(now.losses) and reached(self.losses, self.known.goals)
+            there = self.method.ends and bool(now.losses)
+            there = there and reached(self.losses, self.known.goals)
             patience = self.method.patience
             if there or (patience is not None and patience(self.history, self.loop.total)):
                 break
@@ -192,6 +193,8 @@ class Steps:
             now.losses = (
                 dict(zip([r.id for r in records], found.tolist(), strict=True)) | now.losses
             )
+        if not self.method.fades:
+            return losses.mean() * weight
         # Full push where there is no goal: inf / inf is nan.
         goal = answers.goal
         push = ((goal - found) / goal).clamp(0.0, 1.0).nan_to_num(1.0)

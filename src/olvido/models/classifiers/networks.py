@@ -175,6 +175,16 @@ class Scorer(nn.Module):
         self.inner = inner
 
 
+def hidden_size(model: nn.Module, *, otherwise: int) -> int:
+    """The hidden size that the settings of a model, or of the one inside a `Scorer`, name.
+
+    Args:
+        otherwise: what counts where they name none, or there are none.
+    """
+    inside = model.inner if isinstance(model, Scorer) else model
+    return int(getattr(getattr(inside, "config", None), "hidden_size", otherwise))
+
+
 class Network(Scorer):
     """A module that a factory made, which can be written and read again.
 

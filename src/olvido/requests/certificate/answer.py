@@ -139,6 +139,7 @@ def answer(
             },
             "seed": model.seed,
             "stopped": attempt["outcome"]["stopped"],
+            "origin": attempt["outcome"]["origin"],
         },
         "training": _taught(training),
         "audit": audit
@@ -172,6 +173,7 @@ def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
             "options": {},
             "seed": 0,
             "stopped": "the weights and all that descends from them were removed",
+            "origin": None,
         },
         "training": _taught(training),
         "audit": None,

@@ -157,3 +157,20 @@ def links(trace: Trace) -> Iterator[Trace]:
         if isinstance(link, Continued):
             yield link.last
         link = link.previous
+
+
+def origin_of(trace: Trace, ids: Collection[str]) -> Origin | None:
+    """The latest weights of a training that these records had not been taught to yet.
+
+    They are those that it began with; of a chain, those that the last training began with, where
+    it alone taught the records and that model is still there.
+
+    Returns:
+        None where they are unknown.
+    """
+    link = trace
+    while link.previous is not None:
+        if isinstance(link, Continued) and link.kept and not link.early(ids):
+            return link.last.origin
+        link = link.previous
+    return link.origin
