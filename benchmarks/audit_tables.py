@@ -90,8 +90,8 @@ def _area(metric: str, rows: list[dict[str, Any]]) -> list[float]:
 
 
 def summary(out: Path) -> dict[str, Any]:
-    """All three parts in one document, with their tables for people printed on the way."""
-    parts = {n: read_document(out / f"{n}.json") for n in ("innocent", "fakes", "metrics")}
+    """All parts in one document, with their tables for people printed on the way."""
+    parts = {n: read_document(out / f"{n}.json") for n in ("innocent", "fakes", "metrics", "forms")}
     counts: dict[tuple[str, str, int], list[bool]] = {}
     for row in parts["innocent"]["rows"]:
         kind = "exactly forgotten" if row["name"].startswith("exactly") else "never trained"
@@ -119,7 +119,7 @@ def summary(out: Path) -> dict[str, Any]:
         {"plain": "all", "int4": "after int4", "tuned": "after 10 other steps"}[s] for s in states
     ]
     areas: list[list[str]] = []
-    for row in parts["metrics"]["metrics"]:
+    for row in (*parts["metrics"]["metrics"], *parts["forms"]["metrics"]):
         audit_name, _, metric = row["metric"].partition(": ")
         votes = "no" if (audit_name, metric) in ADVISORY else "yes"
         if audit_name in CONDUCT:

@@ -124,7 +124,8 @@ AUDITS = {  # for each audit: its level, its needs, and the tolerance of each me
     "refusal": (1, {"language"}, {"refused or all alike": [None, 0.25]}),
 }
 REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "retention", "fluency")
-ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}  # do not vote
+ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained"),
+            ("formats", "yes or no: right answer affirmed")}  # do not vote
 COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
            "general": "general", "holdout": "controls"}
 KEPT = ("retention", "neighbours", "general", "utility", "fluency")
@@ -140,7 +141,6 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: ch
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
     "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
 }
-SIMPLE = {"b": bool, "o": dict}
 PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
 FORMS = {  # for every object its members and their types, ? may be null, * is a list
     "": "_type=s subject={}* predicateType=s predicate={}",
@@ -259,8 +259,8 @@ def formed(value, where=""):
 def fits(value, kind):
     if kind in TYPES:
         return isinstance(value, str) and re.fullmatch(TYPES[kind], value) is not None
-    if kind in SIMPLE:
-        return isinstance(value, SIMPLE[kind])
+    if kind in "bo":
+        return isinstance(value, bool if kind == "b" else dict)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     whole = number and isinstance(value, int)
     return whole if kind == "i" else number or (kind == "n" and value is None)

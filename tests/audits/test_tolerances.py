@@ -19,10 +19,8 @@ FOR_OTHER_REASONS = {("truth", "forget quality"), ("difference", "AUC of the los
 
 @pytest.fixture(scope="module")
 def table() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((RESULTS / "audit_of_audits.json").read_text())[
-        "metrics"
-    ]["metrics"]
-    return found
+    results = json.loads((RESULTS / "audit_of_audits.json").read_text())
+    return [*results["metrics"]["metrics"], *results["forms"]["metrics"]]
 
 
 def named(row: dict[str, Any]) -> tuple[str, str]:

@@ -122,16 +122,20 @@ CONTROL = 0.05
 and a retained record better than a forgotten one."""
 
 ADVISORY: frozenset[tuple[str, str]] = frozenset(
-    {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
+    {
+        ("truth", "forget quality"),
+        ("difference", "AUC of the loss gained"),
+        ("formats", "yes or no: right answer affirmed"),
+    }
 )
 """Findings, by audit and metric, that are shown and do not vote.
 
 The rule: a metric of a model's knowledge votes only where it separates models that saw the data
 from models that did not. On at least 60 models with a known answer, the 95% interval of its area
-under the curve has to lie above 0.5 (docs/results/audit_of_audits.md). Two do not vote for reasons
-of their own: forget quality assumes that the records of one person are independent, and the share
-of the truth, on which it is based, votes in its place; by the gain in loss a retrained model
-reveals as much."""
+under the curve has to lie above 0.5 (docs/results/audit_of_audits.md): a yes to a proposed answer
+tells nothing there. Two do not vote for reasons of their own: forget quality assumes that the
+records of one person are independent, and the share of the truth, on which it is based, votes in
+its place; by the gain in loss a retrained model reveals as much."""
 
 OF_EXPECTED: frozenset[str] = frozenset({"likelihood"})
 """Audits whose tolerance is a share of the expected value."""
