@@ -13,7 +13,7 @@ import torch
 from olvido.errors import MissingNeed
 from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
-from olvido.methods import METHODS, Cost, Split, predict
+from olvido.methods import METHODS, Cost, Need, Split, predict
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import ProbeSets, _split
 from olvido.requests.planner import EMPIRICAL
@@ -65,7 +65,9 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     # Where nothing is known of the training, it cannot be run again; the rest still applies.
     untraced = {r.method: r for r in routes(Trained.untraced(held.trained.model), split, held.task)}
     assert "training" in str(untraced["retrain"].refusal)
-    assert {n for n, r in untraced.items() if r.refusal} == {*EXACT, "auto"}
+    anchored = {name for name, kind in METHODS.items() if Need.ORIGIN in kind.needs}
+    assert all("'olvido models add --base MODEL'" in str(untraced[n].refusal) for n in anchored)
+    assert {n for n, r in untraced.items() if r.refusal} == {*EXACT, "auto", *anchored}
 
 
 def names(found: list[Route], **how: Any) -> list[str]:

@@ -94,6 +94,13 @@ def _tell_copies(split: Split, task: Task) -> None:
             )
 
 
+def with_origin(trained: Trained, split: Split) -> Split:
+    """The records with the weights that the model was trained from, where its trace knows them."""
+    if split.origin is not None:
+        return split
+    return replace(split, origin=origin_for(trained, None, ids_of(split.forget)))
+
+
 def predict(
     trained: Trained,
     split: Split,
@@ -108,8 +115,8 @@ def predict(
         MissingNeed: the method lacks something it needs.
     """
     chosen = METHODS.make(method, options)
-    if split.origin is None and chosen.guarantee is not Guarantee.EXACT:
-        split = replace(split, origin=origin_for(trained, None, ids_of(split.forget)))
+    if chosen.guarantee is not Guarantee.EXACT:
+        split = with_origin(trained, split)
     _check_needs(METHODS.name_of(method), chosen, trained, split, task)
     return chosen.cost(trained, split, task)
 

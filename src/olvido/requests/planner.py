@@ -10,6 +10,7 @@ from olvido.errors import InputError, MissingNeed, Term
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Training
 from olvido.methods import METHODS, Cost, Split, predict
+from olvido.methods.base import with_origin
 from olvido.models.classifiers.networks import hidden_size
 from olvido.reporting.words import duration
 from olvido.schemas.plan import Chosen, Way
@@ -69,6 +70,8 @@ class Route:
 
 def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     """All methods with their predicted cost, the cheapest first, inapplicable ones last."""
+    # Once for all of them: of an adapter, the digest of its base has to be computed.
+    split = with_origin(trained, split)
     found = []
     for name, method in METHODS.items():
         cost, refusal = None, None
@@ -89,6 +92,7 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
 _OPTIONS_OF = {
     "holdout": "'olvido request plan --holdout DATASET'",
     "reference": "'olvido forget --reference MODEL'",
+    "base": "'olvido models add --base MODEL'",
 }
 
 

@@ -31,7 +31,7 @@ class Arithmetic(Repaired):
     before - scale * (tuned - sketch), where `tuned` is the sketch after a few passes over the
     forget set by the model's own recipe. The scale is the least at which the records' losses are
     those of the sketch, 2 at the most. The steps that follow are those of `distillation`.
-    Zheng et al. 2025, arXiv 2506.20941 (github.com/mehrdadsaberi/MSA_unlearning), with a sketch in
+    Rezaei et al. 2025, arXiv 2506.20941 (github.com/mehrdadsaberi/MSA_unlearning), with a sketch in
     the place of a checkpoint, so that the form of answers is no part of the vector.
 
     Args:
@@ -43,7 +43,7 @@ class Arithmetic(Repaired):
     name: ClassVar = "arithmetic"
     summary: ClassVar = "subtract what the records add to a model that never saw them, then repair"
     loss: ClassVar = "that of `distillation`, after the subtraction"
-    source: ClassVar = "Zheng et al. 2025, arXiv 2506.20941"
+    source: ClassVar = "Rezaei et al. 2025, arXiv 2506.20941"
     suits: ClassVar = "a model whose base is known"
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "steps": 2}
 
