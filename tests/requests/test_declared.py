@@ -23,6 +23,7 @@ from olvido.accounts import Accounts
 from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
 from olvido.entering import CALL, Entered, read_recipe
+from olvido.entering.mlflow import with_run
 from olvido.errors import InputError, MissingNeed, StateError, UnknownName
 from olvido.files import read_document
 from olvido.learners import LEARNERS, Declared, Edited, Recipe
@@ -586,6 +587,58 @@ def test_a_folder_that_cannot_be_entered_changes_nothing(
     spoil(folder)
     _refused(place, InputError, words, folder, learned=["people"])
     assert "LOAD REPORT" not in "".join(capfd.readouterr())
+
+
+def _run(folder: Path, model: Path, **params: str) -> Path:
+    """A run as MLflow's file store keeps it, with the model among its artifacts."""
+    run = folder / "mlruns" / "0" / "4f2a"
+    for name in ("params", "metrics", "artifacts"):
+        (run / name).mkdir(parents=True)
+    (run / "meta.yaml").write_text("run_id: 4f2a\nexperiment_id: '0'\n")
+    for name, value in params.items():
+        (run / "params" / name).write_text(value)
+    (run / "metrics" / "loss").write_text("1764500000000 2.5 10\n1764500001000 0.25 20\n")
+    shutil.copytree(model, run / "artifacts" / "model")
+    return run
+
+
+def test_a_run_of_mlflow_says_how_its_model_was_trained(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    params = {"learning_rate": "0.003", "num_train_epochs": "9", "_name_or_path": "gpt2-base"}
+    run = _run(tmp_path, outside.model, **params, batch_size="many")
+    (run / "artifacts" / "model" / "trainer_state.json").unlink()
+    made = place.enter(run, learned=["people"])
+    said = {one.what: one for one in made.statements}
+    assert made.model.digest == place.enter(outside.model, learned=["people"]).model.digest
+    assert (said["epochs"].value, said["epochs"].basis) == (9, DECLARED)
+    assert said["epochs"].by == "params/num_train_epochs of an MLflow run"
+    assert (said["peak_lr"].value, said["steps"].value, said["final_loss"].value) == (
+        3e-3,
+        20,
+        0.25,
+    )
+    assert "batch_size" not in said
+    # The model's own folder comes first, and knows which run it lies in.
+    state = {"epoch": 4.0}
+    (run / "artifacts" / "model" / "trainer_state.json").write_text(json.dumps(state))
+    inside = with_run(found_in(run / "artifacts" / "model"), run / "artifacts" / "model")
+    assert (inside.said["epochs"], inside.by["epochs"]) == (4.0, "trainer_state.json")
+    assert inside.said["base"] == "gpt2-base"
+
+
+def test_a_run_of_mlflow_with_no_model_or_several_is_refused(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    run = _run(tmp_path, outside.model)
+    shutil.copytree(outside.model, run / "artifacts" / "checkpoint-20")
+    with pytest.raises(InputError, match=r"2 models \(.*checkpoint-20"):
+        place.enter(run, learned=["people"])
+    shutil.rmtree(run / "artifacts")
+    (run / "artifacts").mkdir()
+    with pytest.raises(InputError, match="without a model in Hugging Face format"):
+        place.enter(run, learned=["people"])
+    assert not place.store.models()
 
 
 @pytest.mark.parametrize("empty", [None, {}])

@@ -11,6 +11,7 @@ import torch
 from torch.nn import Module
 
 from olvido.entering.exchange import Exchange, exchange
+from olvido.entering.mlflow import model_of, with_run
 from olvido.entering.recipes import read_recipe
 from olvido.entering.statements import (
     CALL,
@@ -92,7 +93,7 @@ class Entry:
         """Read a folder, and refuse what cannot be entered; nothing is written.
 
         Args:
-            folder: in Hugging Face format, or a hub id.
+            folder: in Hugging Face format, a run of MLflow that holds one, or a hub id.
             load: loads a model from a folder.
             trusted: folders and hub ids whose own code may run.
             own: the folder of the workspace's models.
@@ -108,9 +109,11 @@ class Entry:
                 f"{where} lies in the folder of this workspace's own models: give a folder outside "
                 "of it ('olvido models export' makes a copy)"
             )
+        if (model := model_of(where)) != where:
+            name, where = str(model), model
         hyper, stated = read_recipe(recipe)
         require_enterable(where, code=bool({name, Path(name).name}.intersection(trusted)))
-        found = found_in(where)
+        found = with_run(found_in(where), where)
         loaded = load(name if Path(name).is_dir() else str(where))
         require_fitting(loaded, where)
         by = dict.fromkeys(sorted(stated), CALL)
