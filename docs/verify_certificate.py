@@ -125,7 +125,7 @@ AUDITS = {  # for each audit: its level, its needs, and the tolerance of each me
 }
 REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "retention", "fluency")
 ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained"),
-            ("formats", "yes or no: right answer affirmed")}  # do not vote
+            ("formats", "yes or no: right answer affirmed"), ("fluency", "names said")}
 COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
            "general": "general", "holdout": "controls"}
 KEPT = ("retention", "neighbours", "general", "utility", "fluency")

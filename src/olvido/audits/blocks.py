@@ -45,6 +45,9 @@ SHARES = frozenset(
 )
 """Audits whose other metrics are shares of a whole."""
 
+LEAKS = ("turned", "membership", "recovery", "hidden", "other")
+"""Groups of audits that attack."""
+
 WORST = ("fail", "unknown", "pass", "silent")
 """Statuses, the worst first."""
 
@@ -179,10 +182,14 @@ def blocks(document: Mapping[str, Any]) -> list[QuestionBlock]:
             document,
             ("kept", "speech"),
             {
-                "pass": "What was to stay is still there.",
+                "pass": "What was to stay is still there."
+                if of(findings, "kept")
+                else "Its answers are fluent; what was to stay was not examined.",
                 "fail": "It lost things that it was to keep."
                 if worst(of(findings, "kept")) == "fail"
-                else "What was asked of it is there, but it no longer answers in fluent language.",
+                else "What was asked of it is there, but it no longer answers in fluent language."
+                if of(findings, "kept")
+                else "It no longer answers in fluent language; what was to stay was not examined.",
                 "unknown": "Whether the rest was kept could not be decided.",
                 "silent": "Nothing that it knew was asked for, so nothing is known.",
             },
@@ -190,9 +197,12 @@ def blocks(document: Mapping[str, Any]) -> list[QuestionBlock]:
         _block(
             "What still leaks",
             document,
-            ("turned", "membership", "recovery", "hidden", "other"),
+            LEAKS,
             {
-                "pass": "No attack that was tried got more out of it than out of models that never "
+                "pass": "No attack that decides got more out of it than out of models that never "
+                "saw the forgotten; one that is only shown did."
+                if any(f["status"] == "fail" for f in of(findings, *LEAKS))
+                else "No attack that was tried got more out of it than out of models that never "
                 "saw the forgotten.",
                 "fail": "Under attack it gives away what it was to forget, or that it was there.",
                 "unknown": "Whether it leaks could not be decided.",

@@ -126,6 +126,7 @@ ADVISORY: frozenset[tuple[str, str]] = frozenset(
         ("truth", "forget quality"),
         ("difference", "AUC of the loss gained"),
         ("formats", "yes or no: right answer affirmed"),
+        ("fluency", "names said"),
     }
 )
 """Findings, by audit and metric, that are shown and do not vote.
@@ -133,9 +134,10 @@ ADVISORY: frozenset[tuple[str, str]] = frozenset(
 The rule: a metric of a model's knowledge votes only where it separates models that saw the data
 from models that did not. On at least 60 models with a known answer, the 95% interval of its area
 under the curve has to lie above 0.5 (docs/results/audit_of_audits.md): a yes to a proposed answer
-tells nothing there. Two do not vote for reasons of their own: forget quality assumes that the
+tells nothing there. Others do not vote for reasons of their own: forget quality assumes that the
 records of one person are independent, and the share of the truth, on which it is based, votes in
-its place; by the gain in loss a retrained model reveals as much."""
+its place; by the gain in loss a retrained model reveals as much. How often a name is repeated was
+not measured on such models, and is about manners."""
 
 OF_EXPECTED: frozenset[str] = frozenset({"likelihood"})
 """Audits whose tolerance is a share of the expected value."""

@@ -155,9 +155,11 @@ class Auto(Options):
         }
         self._names = [name.strip() for name in self.methods.split(",")]
         for name in self._names:
-            if not isinstance(self._make(name, {}), Descent):
+            made = self._make(name, {})
+            if not isinstance(made, Descent) or not made.ends:
                 raise InputError(
-                    f"auto searches a learning rate, and {name} has none: leave it out"
+                    "auto searches a learning rate at which records reach their target, and "
+                    f"{name} does not go by that: leave it out"
                 )
         inner = (self._make(name, {}).needs for name in self._names)
         self.needs = self.needs.union(*inner)

@@ -182,7 +182,7 @@ def forget(
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
     _require_trainable(trained.model)
-    if chosen.guarantee is not Guarantee.EXACT or base is not None:
+    if trained.trace.single and chosen.guarantee is not Guarantee.EXACT:
         origin = origin_for(trained, base, ids_of(split.forget))
         split = replace(split, origin=origin)
         informed = split.holdout or split.never or Need.ORIGIN in chosen.needs

@@ -98,6 +98,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 PLAIN = {
     "bias": "none",
+    "lora_bias": False,
     "modules_to_save": None,
     "trainable_token_indices": None,
     "layer_replication": None,

@@ -77,6 +77,12 @@ def test_braces_of_a_question_are_text() -> None:
     assert made["in-context"][0].prompt.endswith("What is {question} in {0}?")
 
 
+def test_a_question_of_two_lines_stays_in_its_cell() -> None:
+    record = Example("r", "What is\nthe a|b of it?", "this")
+    (probe,) = probes([record], [], kinds=("as a table",))["as a table"]
+    assert probe.prompt.splitlines()[-1] == "| What is the a/b of it? |"
+
+
 def test_paraphrases_are_the_records_own() -> None:
     for probe, record in zip(MADE["paraphrase"], LEAVER, strict=True):
         assert wordings(probe) == record.fields["paraphrases"]

@@ -80,7 +80,7 @@ def test_the_four_answers_are_given(read: Page) -> None:
     for part in (
         "What was forgotten ✓ pass",
         "What was kept ✓ pass What was to stay is still there.",
-        "What still leaks ✓ pass No attack that was tried got more out of it",
+        "What still leaks ✓ pass No attack that decides got more out of it",
         "What it cost The forgetting took 7.1% of what training again takes.",
         "answers right word for word forgotten, as trained 6% ✓ pass 5% 100%",
         "the weights changed forgotten, as trained yes",
@@ -111,7 +111,7 @@ def test_only_what_votes_decides_an_answer() -> None:
     ("audits", "said"),
     [
         (("change",), "but it is not what it is said to be"),
-        (("fluency",), "but it no longer answers in fluent language"),
+        (("fluency",), "longer answers in fluent language; what was to stay was not examined"),
         (("fluency", "retention"), "It lost things that it was to keep."),
         (("change", "recall"), "did not pass: it is not what it is said to be and asked directly,"),
         (("recall", "change"), "it does not answer like models that never saw the forgotten"),
@@ -120,6 +120,20 @@ def test_only_what_votes_decides_an_answer() -> None:
 def test_a_failure_is_told_by_its_kind(audits: tuple[str, ...], said: str) -> None:
     findings = [finding(audit, status="fail") for audit in audits]
     assert said in Page(page(document(verdict="fail", findings=findings))).text
+
+
+def test_what_passes_says_no_more_than_was_examined() -> None:
+    def text(*findings: dict[str, Any], verdict: str = "pass") -> str:
+        return Page(page(document(verdict=verdict, findings=list(findings)))).text
+
+    speech, kept = finding("fluency"), finding("retention")
+    assert "Its answers are fluent; what was to stay was not examined." in text(speech)
+    assert "What was to stay is still there." in text(speech, kept)
+    broken = text({**speech, "status": "fail"}, kept, verdict="fail")
+    assert "but it no longer answers in fluent language" in broken
+    shown = finding("formats", status="fail", votes=False)
+    assert "No attack that was tried got more" in text(finding("lens"))
+    assert "one that is only shown did" in text(finding("lens"), shown)
 
 
 def test_the_decisive_are_the_worst_of_each_audit_in_their_order() -> None:

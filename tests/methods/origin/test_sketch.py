@@ -67,3 +67,12 @@ def test_it_is_trained_by_the_models_own_recipe_and_priced(
     assert made.trace.tokens == tokens_of(drawn(known, task), task, log.recipe)
     # A model from elsewhere has no recipe of its own.
     assert own_recipe(Trained.untraced(brief.model), PASSES).lr == 1e-4
+
+
+def test_a_person_is_known_however_the_name_is_written(
+    brief: Trained, known: Split, task: Language
+) -> None:
+    (subject,) = known.forget[0].subjects
+    told = replace(known.retain[0], fields={"subject": f"{subject.upper()} "})
+    with pytest.raises(InputError, match="must never have seen"):
+        sketch(brief, known, task, seed=0, records=[told])

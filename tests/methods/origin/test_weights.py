@@ -130,6 +130,63 @@ def test_of_an_adapter_it_is_the_base(
     assert found.digest == weights_digest(fresh)
 
 
+@pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed")
+@pytest.mark.parametrize("kind", ["use_dora", "lora_bias"])
+def test_of_an_adapter_with_more_than_its_matrices_nothing_is_known(
+    fresh: Any, ids: set[str], kind: str
+) -> None:
+    """Without its two matrices it is not its base yet: it would still answer as it was taught."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=2, target_modules=["down_proj"], **{kind: True})
+    adapted = get_peft_model(copy.deepcopy(fresh), config)
+    trained = Trained(adapted, weights_digest(adapted), Declared(frozenset(ids)))
+    assert origin_for(trained, None, ids) is None
+
+
+@pytest.mark.parametrize("method", ["arithmetic", "redistil"])
+def test_what_is_frozen_stays(
+    fresh: Any, part: Split, task: Language, method: str, brief: Trained
+) -> None:
+    held = copy.deepcopy(brief.model)
+    held.get_input_embeddings().weight.requires_grad_(False)
+    given = {"scale": 0.2} if method == "arithmetic" else {"keep": 0.9}
+    out = forget(
+        held, forget=part.forget, retain=part.retain, task=task, base=fresh, method=method,
+        steps=2, **given,
+    )  # fmt: skip
+    was, now = (m.get_input_embeddings().weight for m in (held, out.model))
+    assert torch.equal(was, now)
+    assert not torch.equal(
+        held.model.layers[0].mlp.down_proj.weight, out.model.model.layers[0].mlp.down_proj.weight
+    )
+
+
+def test_a_base_that_was_moved_can_be_given(
+    fresh: Any, brief: Trained, part: Split, task: Language, ids: set[str]
+) -> None:
+    def gone() -> Any:
+        raise StateError("it is not there any more")
+
+    (log,) = brief.trace.runs.values()
+    lost = replace(brief, trace=replace(log, origin=replace(log.origin, load=gone)))
+    found = origin_for(lost, fresh, ids)
+    assert found is not None
+    assert module_of(found) is fresh
+    # What does not begin there goes by the holdout records, and says so.
+    split = replace(part, holdout=part.retain[:4], origin=origin_for(lost, None, ids))
+    plain = replace(split, origin=None)
+    with pytest.warns(UserWarning, match="cannot be had"):
+        assert targets(brief.model, split, task, 8) == targets(brief.model, plain, task, 8)
+
+
+def test_a_base_of_no_numbers_is_refused(fresh: Any, brief: Trained, ids: set[str]) -> None:
+    broken = copy.deepcopy(fresh)
+    broken.get_input_embeddings().weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="infinite or no number"):
+        origin_for(Trained.untraced(brief.model), broken, ids)
+
+
 def test_the_outcome_says_where_the_model_began(
     brief: Trained, fresh: Any, part: Split, task: Language, tmp_path: Path
 ) -> None:

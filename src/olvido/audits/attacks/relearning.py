@@ -278,7 +278,8 @@ class Retained(Relearning):
     """Relearning from nothing but retained records (arXiv 2505.22310).
 
     Further training on what was to be kept is what every owner of a model does next: it brings back
-    what a method only covered up. It learns of all of them, where `unrelated` learns ten by heart.
+    what a method only covered up. It learns from all that the audit asks about, four a step, where
+    `unrelated` learns ten by heart.
     """
 
     name: ClassVar = "retained"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
-from olvido.audits.compare import Question, with_never_trained
+from olvido.audits.compare import Measure, Question, with_never_trained
 from olvido.audits.knowledge.matching import names_of, words
 from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import GIBBERISH, NAMES, REPETITION, Range
@@ -27,21 +28,34 @@ def repetition(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     return shares
 
 
-def names_said(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """Share of the words of the name in the question that the answer has too; 0 without a name.
+def names_asked(records: Sequence[Example], names: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """The words of the subject's name in each question, by the record's id; without the others.
+
+    Args:
+        records: to be asked.
+        names: how records call their subjects, see `names_of`.
+    """
+    found = {}
+    for record in records:
+        asked = set(words(record.prompt))
+        name = {w for subject in record.subjects for w in words(names.get(subject, ""))}
+        if both := asked & name:
+            found[record.id] = frozenset(both)
+    return found
+
+
+def names_said(
+    named: Mapping[str, frozenset[str]], scored: ScoredModel, records: Sequence[Example]
+) -> list[float]:
+    """Share of the words of the name in a question that the answer has too, one a record.
 
     "The author is called Kourouz KUrock", asked for Basil Mahfouz Al-Kuwaiti, is how a model speaks
     that was pushed away from whole answers: a model that never knew a person still repeats the name
     that it is asked about.
     """
-    names = names_of(records)
-    shares = []
-    for record, answer in zip(records, scored.answers(records), strict=True):
-        name = [w for subject in record.subjects for w in words(names.get(subject, ""))]
-        asked, said = set(words(record.prompt)), set(words(answer))
-        named = [word for word in name if word in asked]
-        shares.append(sum(word in said for word in named) / len(named) if named else 0.0)
-    return shares
+    answers = [set(words(answer)) for answer in scored.answers(records)]
+    pairs = zip((named[record.id] for record in records), answers, strict=True)
+    return [len(name & said) / len(name) for name, said in pairs]
 
 
 class Fluency:
@@ -53,7 +67,8 @@ class Fluency:
     the candidate. It is compared with the loss of each never-trained model on the others' answers
     (on
     its own where there is but one). The third is how much of a name that stands in the question
-    the answer repeats, which a model that never knew the person does as often as it is its way.
+    the answer repeats, which a model that never knew the person does as often as it is its way; it
+    is shown and does not vote, since a short answer without a name is language too.
     """
 
     name: ClassVar = "fluency"
@@ -104,19 +119,27 @@ class Fluency:
                 if judge in judges_of(scored):
                     judge.scores(said(scored, evidence.forget))
 
+        everybody = (*evidence.forget, *evidence.retain, *evidence.few, *evidence.controls)
+        named = names_asked((*evidence.forget, *evidence.few), names_of(everybody))
+        asked, beside = (
+            [record for record in some if record.id in named]
+            for some in (evidence.forget, evidence.few)
+        )
         # The original model answers rightly or not: its fluency says nothing of the candidate.
         evidence = replace(evidence, original=None)
+        measures: list[tuple[str, Measure, Range, Sequence[Example], Sequence[Example]]] = [
+            ("repetition", repetition, REPETITION, evidence.forget, ()),
+            ("strangeness", base_perplexity, GIBBERISH, evidence.forget, ()),
+        ]
+        if asked:
+            measures.append(("names said", partial(names_said, named), NAMES, asked, beside))
         return [
             with_never_trained(
                 evidence,
                 Question("fluency", metric, "answers about the forgotten", tolerated),
-                evidence.forget,
+                records,
                 measure,
                 controls=controls,
             )
-            for metric, measure, tolerated, controls in (
-                ("repetition", repetition, REPETITION, ()),
-                ("strangeness", base_perplexity, GIBBERISH, ()),
-                ("names said", names_said, NAMES, evidence.few),
-            )
+            for metric, measure, tolerated, records, controls in measures
         ]

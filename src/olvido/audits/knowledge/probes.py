@@ -198,7 +198,11 @@ def _wrapped(record: Example, kind: str, around: _Around) -> Example:
     table = templates.ASKED if record.prompt else templates.RECITED
     if kind not in table:
         raise _Cannot("plain text asks no question")
-    return _probe(record, kind, [w.format(question=record.prompt) for w in table[kind]])
+    question = record.prompt
+    if kind == "as a table":
+        # A line's end or a bar would end the cell.
+        question = " ".join(question.split()).replace("|", "/")
+    return _probe(record, kind, [w.format(question=question) for w in table[kind]])
 
 
 def _in_context(record: Example, kind: str, around: _Around) -> Example:

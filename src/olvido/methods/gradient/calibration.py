@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -11,6 +12,7 @@ from statistics import fmean
 import torch
 from torch.nn import Module
 
+from olvido.errors import InputError, StateError
 from olvido.learners import Edited, Trace, Trained
 from olvido.methods.gradient.answers import shared_weights_copy
 from olvido.methods.origin.weights import module_of
@@ -18,6 +20,7 @@ from olvido.methods.types import Split
 from olvido.tasks import Example, Task
 from olvido.tasks.blocks import evaluating
 from olvido.tasks.scoring import losses_of
+from olvido.training.traces.steps import Origin
 
 SHORTFALL = 0.05
 """Forgetting is complete when the records' mean distance below their targets is under this share
@@ -76,7 +79,8 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
     the demo's town of 100 residents it lies within 5% of the mean loss of never-trained models, in
     a town of 12, where an overconfident model errs more on holdout records, it was 47% above. Where
     the weights that the model was trained from are known, and answer better than by chance, their
-    losses on the forget set count instead: they are nearer (docs/results/origins.md).
+    losses on the forget set count instead: where they did, they were nearer in a town with a base
+    (docs/results/origins.md).
     """
     if split.never:
         found = [losses_of(other, split.forget, task, size) for other in split.never]
@@ -89,12 +93,25 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
         by_topic.setdefault(_topic(example), []).append(known[example.id])
     overall = fmean(value for values in by_topic.values() for value in values)
     means = {topic: fmean(values) for topic, values in by_topic.items()}
-    if split.origin is not None:
-        base = module_of(split.origin)
+    base = None if split.origin is None else _base(split.origin)
+    if base is not None:
         before = losses_of(base, split.forget, task, size)
         if fmean(before.values()) < BETTER * _chance(base, split.forget[0], task):
             return before
     return {e.id: means.get(_topic(e), overall) for e in split.forget}
+
+
+def _base(origin: Origin) -> Module | None:
+    """The weights that the model was trained from; None, with a warning, where they are gone."""
+    try:
+        return module_of(origin)
+    except (InputError, StateError) as error:
+        warnings.warn(
+            f"the weights that the model was trained from cannot be had ({error}): the holdout "
+            "records tell where never learned lies",
+            stacklevel=3,
+        )
+        return None
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
+
 from olvido.errors import InputError, require_count
 from olvido.learners import Recipe, Trained
 from olvido.methods.gradient.answers import FORWARD
@@ -62,8 +64,13 @@ class Arithmetic(Repaired):
         before = begun.split.teacher
         assert before is not None
         tuned = taught(before, split.forget, task, self._learning(trained), seed)
-        pairs = zip(tuned.model.parameters(), before.parameters(), strict=True)
-        vectors = [(ours - was).detach() for ours, was in pairs]
+        vectors = [
+            (ours - was).detach() if own.requires_grad else torch.zeros_like(own)
+            for ours, was, own in zip(
+                tuned.model.parameters(), before.parameters(), trained.model.parameters(),
+                strict=True,
+            )
+        ]  # fmt: skip
         goals = {e.id: self.target for e in split.forget} if self.target is not None else {}
         model = copy.deepcopy(trained.model)
         scale, there, tried = subtracted(
@@ -73,7 +80,7 @@ class Arithmetic(Repaired):
         )  # fmt: skip
         width = sum(map(task.width, split.forget))
         spent = begun.tokens + tuned.trace.tokens + FORWARD * width * len(tried)
-        short = "" if there or self.scale is not None else ", short of the target,"
+        short = "" if there or self.scale is not None else ", short of the target"
         says = f"what the records add to others was subtracted at scale {scale:.3g}{short}"
         return replace(begun, model=model, tokens=spent, says=says)
 

@@ -53,6 +53,7 @@ class Redistil(Repaired):
         with torch.no_grad():
             origin = module_of(split.origin)
             for ours, base in zip(model.parameters(), origin.parameters(), strict=True):
-                ours.lerp_(base, 1 - self.keep)
+                if ours.requires_grad:
+                    ours.lerp_(base.to(ours), 1 - self.keep)
         says = f"{self.keep:.0%} of the original weights and the rest of its base were taken"
         return replace(begun, model=model, says=says)

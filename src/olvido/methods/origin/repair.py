@@ -32,8 +32,8 @@ class Repaired(Distillation):
     project: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 0:
-            raise InputError(f"steps must be 0 or more, got {self.steps}")
+        if self.steps is not None and (not isinstance(self.steps, int) or self.steps < 0):
+            raise InputError(f"steps is a whole number of 0 or more, got {self.steps!r}")
         super().__post_init__()
 
     def healing(self, trained: Trained) -> Recipe:

@@ -31,6 +31,11 @@ def said(example: Example, task: Task) -> object:
     return text if example.prompt or "input" not in example.fields else task.content(example)
 
 
+def _people(records: Sequence[Example]) -> set[str]:
+    """The subjects of records, however their names are written."""
+    return {fold(subject).strip() for record in records for subject in record.subjects}
+
+
 def own_recipe(trained: Trained, passes: int) -> Recipe:
     """The recipe by which the model was trained last, for a few passes at its peak rate.
 
@@ -49,9 +54,8 @@ def drawn(split: Split, task: Task) -> tuple[Example, ...]:
     Raises:
         InputError: there is none.
     """
-    subjects = {subject for example in split.forget for subject in example.subjects}
-    contents = {said(example, task) for example in split.forget}
-    free = [e for e in split.retain if subjects.isdisjoint(e.subjects)]
+    subjects, contents = _people(split.forget), {said(example, task) for example in split.forget}
+    free = [e for e in split.retain if subjects.isdisjoint(_people([e]))]
     found = uniform([e for e in free if said(e, task) not in contents], RECORDS, 0)
     if not found:
         raise InputError(
@@ -69,10 +73,9 @@ def require_apart(records: Sequence[Example], split: Split, task: Task) -> None:
     Raises:
         InputError: one does.
     """
-    subjects = {subject for example in split.forget for subject in example.subjects}
-    contents = {said(example, task) for example in split.forget}
+    subjects, contents = _people(split.forget), {said(example, task) for example in split.forget}
     shared = [
-        e.id for e in records if said(e, task) in contents or not subjects.isdisjoint(e.subjects)
+        e.id for e in records if said(e, task) in contents or not subjects.isdisjoint(_people([e]))
     ]
     if shared:
         raise InputError(

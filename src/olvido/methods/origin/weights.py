@@ -20,8 +20,8 @@ from olvido.models.base import require_base
 from olvido.training.traces.chain import origin_of
 from olvido.training.traces.steps import Origin
 
-Base = Module | Loaded | str | Path
-"""A base: a module, a loaded model, or the name of one as `olvido.load` takes it."""
+Base = Module | Loaded | Trained | str | Path
+"""A base: a module, a loaded or trained model, or the name of one as `olvido.load` takes it."""
 
 
 def origin_for(trained: Trained, base: Base | None, ids: Collection[str]) -> Origin | None:
@@ -40,6 +40,10 @@ def origin_for(trained: Trained, base: Base | None, ids: Collection[str]) -> Ori
     given = None if base is None else _module(base, model)
     if given is not None:
         require_base(_name(base), given, model)
+        _require_finite(given)
+    if is_on_base(model) and not _plain(model):
+        # Without its matrices such an adapter is not its base yet.
+        return None
     if is_on_base(model):
         began: Module = without_effect(model)
         known: Origin | None = Origin(partial(itself, began), weights_digest(base_under(model)))
@@ -57,7 +61,10 @@ def origin_for(trained: Trained, base: Base | None, ids: Collection[str]) -> Ori
             ParameterName("base"),
             "), or give that one",
         )
-    return known or Origin(partial(itself, given), digest)
+    if is_on_base(model):
+        return known
+    # The one that was given is there; the one that the trace knows may have been moved.
+    return Origin(partial(itself, given), digest)
 
 
 def module_of(origin: Origin) -> Module:
@@ -68,6 +75,21 @@ def module_of(origin: Origin) -> Module:
     """
     model: Any = origin.load()
     return model if is_on_base(model) else origin.module()
+
+
+def _plain(model: Any) -> bool:
+    """Whether an adapter does nothing but add the product of its two matrices."""
+    config = model.peft_config["default"]
+    return not (getattr(config, "use_dora", False) or getattr(config, "lora_bias", False))
+
+
+def _require_finite(base: Module) -> None:
+    for name, tensor in base.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"the weights {name!r} of the base hold values that are infinite or no number: "
+                "give the weights that the training began with"
+            )
 
 
 def without_effect(model: Any) -> Any:
@@ -87,6 +109,8 @@ def without_effect(model: Any) -> Any:
 def _module(base: Base, model: Module) -> Module:
     if isinstance(base, Module):
         return base
+    if isinstance(base, Trained):
+        return base.model
     if isinstance(base, Loaded):
         found: Module = base.model
         return found
@@ -97,6 +121,6 @@ def _module(base: Base, model: Module) -> Module:
 
 
 def _name(base: object) -> str:
-    if isinstance(base, Module):
-        return f"that was given ({type(base).__name__})"
+    if isinstance(base, Module | Trained):
+        return f"what was given ({type(base).__name__})"
     return repr(base.name if isinstance(base, Loaded) else str(base))
