@@ -250,12 +250,15 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
             told.setdefault(record.completion, float(rng.random() < likely))
         return told
 
-    said = {n: answers(left if n == 0 else 0.0) for n in range(4)}
+    task = SimpleNamespace(classes=())
+    candidate, *others = (
+        SimpleNamespace(task=task, said=answers(left if n == 0 else 0.0)) for n in range(4)
+    )
 
     def measure(scored: Any, records: Sequence[Example]) -> list[float]:
-        return [said[scored][record.completion] for record in records]
+        return [scored.said[record.completion] for record in records]
 
-    evidence: Any = SimpleNamespace(candidate=0, references=(1, 2, 3), original=None)
+    evidence: Any = SimpleNamespace(candidate=candidate, references=others, original=None)
     question = Question("paraphrase", "exact match", "rephrased", RECALL)
     found = with_never_trained(evidence, question, asked, measure, controls=beside)
     assert found.p is not None

@@ -161,11 +161,12 @@ def test_a_model_that_names_nobody_is_found(world: World) -> None:
     report = world.report(
         world.taught(world.stranger, pushed, epochs=12), reference=speaks, audits=["fluency"]
     )
-    assert report.find("fluency", "names said").status is Status.FAIL
-    fine = world.report(
-        world.taught(world.stranger, kept, epochs=12), reference=speaks, audits=["fluency"]
-    )
-    assert fine.find("fluency", "names said").status is Status.PASS
+    found = report.find("fluency", "names said")
+    assert (found.value, found.votes) == (0.0, False)
+    assert found.outside
+    own_way = world.taught(world.stranger, kept, epochs=12)
+    fine = world.report(own_way, reference=speaks, audits=["fluency"])
+    assert not fine.find("fluency", "names said").outside
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from olvido import workspace
 from olvido.artifact_shapes import NOTE
 from olvido.learners import fresh, trained, verifier
 from olvido.learners.verifier import STATES
+from olvido.workspace import reading as workspace
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]

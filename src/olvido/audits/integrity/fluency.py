@@ -120,26 +120,22 @@ class Fluency:
                     judge.scores(said(scored, evidence.forget))
 
         everybody = (*evidence.forget, *evidence.retain, *evidence.few, *evidence.controls)
-        named = names_asked((*evidence.forget, *evidence.few), names_of(everybody))
-        asked, beside = (
-            [record for record in some if record.id in named]
-            for some in (evidence.forget, evidence.few)
-        )
+        named = names_asked(evidence.forget, names_of(everybody))
+        asked = [record for record in evidence.forget if record.id in named]
         # The original model answers rightly or not: its fluency says nothing of the candidate.
         evidence = replace(evidence, original=None)
-        measures: list[tuple[str, Measure, Range, Sequence[Example], Sequence[Example]]] = [
-            ("repetition", repetition, REPETITION, evidence.forget, ()),
-            ("strangeness", base_perplexity, GIBBERISH, evidence.forget, ()),
+        measures: list[tuple[str, Measure, Range, Sequence[Example]]] = [
+            ("repetition", repetition, REPETITION, evidence.forget),
+            ("strangeness", base_perplexity, GIBBERISH, evidence.forget),
         ]
         if asked:
-            measures.append(("names said", partial(names_said, named), NAMES, asked, beside))
+            measures.append(("names said", partial(names_said, named), NAMES, asked))
         return [
             with_never_trained(
                 evidence,
                 Question("fluency", metric, "answers about the forgotten", tolerated),
                 records,
                 measure,
-                controls=controls,
             )
-            for metric, measure, tolerated, records, controls in measures
+            for metric, measure, tolerated, records in measures
         ]
