@@ -265,7 +265,7 @@ def _curve(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
         return found
     back = drawn_from["returns"]
     note = (
-        f"More than is tolerated above never-trained models from {number(back)} {x} on."
+        f"More than is tolerated above never-trained models from {back:g} {x} on."
         if isinstance(back, (int, float))
         else "After none of these more than is tolerated above never-trained models."
     )

@@ -256,3 +256,13 @@ def test_an_axis_of_shares_names_no_number_that_is_none(kept: float, wide: float
     assert low <= kept <= high
     assert all(0 <= tick <= 1 for tick in axes.get_yticks())
     assert any(low <= tick <= high for tick in axes.get_yticks())
+
+
+def test_a_curve_says_after_how_many_steps_it_is_back() -> None:
+    for back, said in ((20, "from 20 relearning steps on"), (None, "After none of these more")):
+        found = exhibit({**sample.curve(), "returns": back}, "e1", "relearning")
+        assert found is not None
+        assert said in found.notes[0]
+    bare = exhibit(sample.curve(), "e1", "relearning")
+    assert bare is not None
+    assert bare.notes == ()
