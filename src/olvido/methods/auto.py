@@ -156,7 +156,11 @@ class Auto(Options):
         self._names = [name.strip() for name in self.methods.split(",")]
         for name in self._names:
             made = self._make(name, {})
-            if not isinstance(made, Descent) or not made.ends:
+            if not isinstance(made, Descent):
+                raise InputError(
+                    f"auto searches a learning rate, and {name} has none: leave it out"
+                )
+            if not made.ends:
                 raise InputError(
                     "auto searches a learning rate at which records reach their target, and "
                     f"{name} does not go by that: leave it out"

@@ -257,6 +257,7 @@ def test_a_never_trained_model_tells_where_to_stop(
         ({"within": float("nan")}, InputError, "above 0"),
         ({"methods": "retrain"}, InputError, "retrain has none"),
         ({"methods": "auto"}, InputError, "auto has none"),
+        ({"methods": "npo,arithmetic"}, InputError, "arithmetic does not go by that"),
         ({"methods": "npoo"}, UnknownName, "did you mean 'npo'"),
         ({"methods": ""}, UnknownName, "method ''"),
         ({"regulariser": "nothing"}, UnknownName, "regulariser"),
