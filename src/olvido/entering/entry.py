@@ -7,9 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn import Module
-
 from olvido.entering.exchange import Exchange, exchange
 from olvido.entering.mlflow import model_of, with_run
 from olvido.entering.recipes import read_recipe
@@ -29,7 +26,7 @@ from olvido.ledger.facts import DECLARED, WATCHED, WITNESSED, Model
 from olvido.models import Loaded
 from olvido.models.adapter import CONFIG as ADAPTER
 from olvido.models.adapter import Adapter, is_adapter, is_on_base, read_adapter
-from olvido.models.base import require_base
+from olvido.models.base import require_base, require_finite
 from olvido.models.elsewhere import Found, found_in, local, require_enterable, require_fitting
 from olvido.tasks import TASKS, Example, require_for
 from olvido.training.records import ids_of, records_of
@@ -144,7 +141,8 @@ class Entry:
         """
         if not records:
             raise InputError("the model is said to have learned no record: leave fewer of them out")
-        _require_finite(self.loaded.model)
+        remedy = "the training failed, or the file is damaged; give another checkpoint"
+        require_finite(self.loaded.model, "", remedy)
         known = self.loaded.noted
         require_for(known["task"], records)
         kind = TASKS.find(known["task"])
@@ -363,16 +361,6 @@ def _counts(found: Found) -> dict[str, int]:
     """Fields of a recipe that a training's state has as whole numbers."""
     values = {name: found.said.get(name) for name in _FROM_STATE}
     return {n: int(v) for n, v in values.items() if v is not None and v >= 1 and v == int(v)}
-
-
-def _require_finite(model: Module) -> None:
-    """Raise InputError where a weight is no number."""
-    for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(
-                f"the weights {name!r} hold values that are infinite or no number: the training "
-                "failed, or the file is damaged; give another checkpoint"
-            )
 
 
 def _like_adapter(recipe: Recipe, adapter: Adapter) -> Recipe:

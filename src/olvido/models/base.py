@@ -313,6 +313,17 @@ def save(
         ) from error
 
 
+def require_finite(model: Any, whose: str, remedy: str) -> None:
+    """Raise InputError where a weight is no number; it says whose weights, and what to do."""
+    import torch
+
+    for name, tensor in model.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"the weights {name!r} {whose}hold values that are infinite or no number: {remedy}"
+            )
+
+
 def require_base(name: str, base: Any, model: Any) -> None:
     """Refuse a base that has other tensors than a model that was trained from it, or is the model.
 

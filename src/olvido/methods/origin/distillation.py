@@ -67,7 +67,8 @@ class Distillation(Descent):
         return replace(self.recipe, lr=own_recipe(trained, 1).lr)
 
     def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
-        teacher = FrozenReferenceLogits(original if split.teacher is None else split.teacher, task)
+        assert split.teacher is not None
+        teacher = FrozenReferenceLogits(split.teacher, task)
         # All at once: of the sketch only the head is kept for the steps.
         teacher(split.forget)
         return teacher.alone()

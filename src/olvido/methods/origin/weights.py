@@ -16,7 +16,7 @@ from olvido.learners.parts import itself
 from olvido.methods.gradient.answers import shared_weights_copy
 from olvido.models import Loaded, load, weights_digest
 from olvido.models.adapter import adapted_layers, base_under, is_on_base
-from olvido.models.base import require_base
+from olvido.models.base import require_base, require_finite
 from olvido.training.traces.chain import origin_of
 from olvido.training.traces.steps import Origin
 
@@ -40,7 +40,7 @@ def origin_for(trained: Trained, base: Base | None, ids: Collection[str]) -> Ori
     given = None if base is None else _module(base, model)
     if given is not None:
         require_base(_name(base), given, model)
-        _require_finite(given)
+        require_finite(given, "of the base ", "give the weights that the training began with")
     if is_on_base(model) and not _plain(model):
         # Without its matrices such an adapter is not its base yet.
         return None
@@ -81,15 +81,6 @@ def _plain(model: Any) -> bool:
     """Whether an adapter does nothing but add the product of its two matrices."""
     config = model.peft_config["default"]
     return not (getattr(config, "use_dora", False) or getattr(config, "lora_bias", False))
-
-
-def _require_finite(base: Module) -> None:
-    for name, tensor in base.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(
-                f"the weights {name!r} of the base hold values that are infinite or no number: "
-                "give the weights that the training began with"
-            )
 
 
 def without_effect(model: Any) -> Any:
