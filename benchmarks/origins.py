@@ -1,11 +1,12 @@
 """A model with a base: which start and which target forget as if never learned, and stay so?
 
     python benchmarks/origins.py --out build/origins --seed 0
+    python benchmarks/origins.py --out build/origins-ten --scene ten --seed 0
     python benchmarks/origins.py --out build/origins --summary
 
 A tiny model learns a city and half of a town, which makes the base; then the other half. Two of
-those people leave. Each replicate has its own town, people, original and retrained model. Each
-setting is a piece of its own and not done again.
+those people leave, unless a scene says otherwise. Each replicate has its own town, people, original
+and retrained model. Each setting is a piece of its own and not done again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from olvido.audits.attacks.quantization import quantized
 from olvido.audits.attacks.relearn_sets import halves, unrelated
 from olvido.demo.residents import make_town
 from olvido.errors import ModelDestroyed
-from olvido.learners import Recipe, Trained, train
+from olvido.learners import Lora, Recipe, Trained, train
 from olvido.methods import Split, forget
 from olvido.methods.origin.sketch import sketch
 from olvido.methods.origin.weights import origin_for
@@ -36,11 +37,40 @@ from olvido.tasks.scoring import losses_of
 
 BASE = Recipe(epochs=12, batch_size=16, lr=2e-3)
 FINE = Recipe(epochs=8, batch_size=16, lr=2e-3)
-LEARNED, LEAVERS = 20, 2
-"""People whom the fine-tuning teaches, and of them those who leave."""
+LEARNED = 20
+"""People whom the fine-tuning teaches."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Who leaves, and how they were learned.
+
+    Attributes:
+        leavers: how many people leave.
+        one_by_one: each from what the one before left, in place of all at once.
+        known: whether the base was taught them too, so that it is no clean origin. The retrained
+            model has a base of its own that never was.
+        lora: whether the fine-tuning trained adapters, for three times as long and at twice the
+            rate.
+    """
+
+    leavers: int = 2
+    one_by_one: bool = False
+    known: bool = False
+    lora: bool = False
+
+
+SCENES = {
+    "two": Scene(),
+    "ten": Scene(10),
+    "one by one": Scene(10, one_by_one=True),
+    "known": Scene(known=True),
+    "lora": Scene(lora=True),
+}
 RELEARN = Recipe(epochs=1, batch_size=5, lr=1e-3, schedule="constant", warmup=0.0)
-LOOKS = (10, 40, 100)
-"""Steps of relearning one half of the forgotten, after which the other half is asked for."""
+RELEARNED, LOOKS = 25, (10, 40, 100)
+"""Records of one half of the forgotten and steps of relearning them, after which the other half is
+asked for."""
 KEPT_STEPS = 60
 """Steps of learning retained records, after which the forgotten are asked for."""
 SETTINGS: Mapping[str, tuple[str, dict[str, Any]] | None] = {
@@ -68,10 +98,11 @@ class World:
     retrained: Module
     split: Split
     task: Language
+    scene: Scene
 
 
 @cache
-def world(seed: int) -> World:
+def world(seed: int, scene: Scene) -> World:
     """Make the models of a replicate."""
     tokenizer = tiny_tokenizer()
     task = Language(tokenizer)
@@ -81,15 +112,25 @@ def world(seed: int) -> World:
         return tuple(e for person in people for e in examples(town.rows_of(person)))
 
     city = tuple(e for e in examples(town.rows()) if not e.subjects)
-    gone, kept = of(town.residents[:LEAVERS]), of(town.residents[LEAVERS:LEARNED])
+    gone, kept = (
+        of(town.residents[: scene.leavers]),
+        of(town.residents[scene.leavers : LEARNED]),
+    )
     fresh = tiny_model(len(tokenizer), seed=seed, width=96, layers=2).eval()
     known = (*city, *of(town.residents[LEARNED:]))
-    base = train(fresh, records=known, task=task, recipe=BASE, seed=seed).model
-    original = train(base, records=(*gone, *kept), task=task, recipe=FINE, seed=seed)
-    retrained = train(base, records=kept, task=task, recipe=FINE, seed=100 + seed).model
+
+    def based(records: tuple[Example, ...]) -> Module:
+        return train(fresh, records=records, task=task, recipe=BASE, seed=seed).model
+
+    clean = based(known)
+    base = based((*known, *gone)) if scene.known else clean
+    adapters = replace(FINE, lora=Lora(rank=16, alpha=32), epochs=24, lr=4e-3)
+    fine = adapters if scene.lora else FINE
+    original = train(base, records=(*gone, *kept), task=task, recipe=fine, seed=seed)
+    retrained = train(clean, records=kept, task=task, recipe=fine, seed=100 + seed).model
     origin = origin_for(original, None, [e.id for e in gone])
     split = Split(gone, kept, of(town.outsiders), origin=origin)
-    return World(base, original, retrained, split, task)
+    return World(base, original, retrained, split, task, scene)
 
 
 def probability(model: Module, records: tuple[Example, ...], task: Language) -> float:
@@ -101,6 +142,7 @@ def measured(model: Module, here: World, seed: int) -> dict[str, float]:
     """What is left, kept, and brought back."""
     split, task = here.split, here.task
     one, other = halves(split.forget, seed)
+    one = one[:: max(1, len(one) // RELEARNED)]
     found = {
         "forgotten": probability(model, split.forget, task),
         "loss": fmean(losses_of(model, split.forget, task, 64).values()),
@@ -121,9 +163,9 @@ def measured(model: Module, here: World, seed: int) -> dict[str, float]:
     return found
 
 
-def piece(name: str, seed: int) -> dict[str, Any]:
+def piece(name: str, seed: int, scene: Scene) -> dict[str, Any]:
     """One setting of one replicate."""
-    here = world(seed)
+    here = world(seed, scene)
     clock, setting = harness.Clock(), SETTINGS[name]
     if setting is None:
         model = here.original.model if name == "original" else here.retrained
@@ -134,30 +176,45 @@ def piece(name: str, seed: int) -> dict[str, Any]:
     split = here.split
     # Without its trace a model has no origin, and the target is that of the holdout records.
     given = here.original.model if name.endswith("holdout") else here.original
-    try:
-        outcome = forget(
-            given,
-            forget=split.forget,
-            retain=split.retain,
-            holdout=split.holdout if method == "npo" else (),
-            task=here.task,
-            method=method,
-            seed=seed,
-            **options,
-        )
-    except ModelDestroyed as error:
-        if error.outcome is None:
-            raise
-        outcome = error.outcome
+    spent, stopped = 0.0, []
+    for gone in leaving(here):
+        taught = [e.id for e in split.forget]
+        try:
+            outcome = forget(
+                given,
+                forget=gone,
+                retain=split.retain,
+                holdout=split.holdout if method == "npo" else (),
+                task=here.task,
+                method=method,
+                seed=seed,
+                **options,
+            )
+        except ModelDestroyed as error:
+            if error.outcome is None:
+                raise
+            outcome = error.outcome
+        spent, stopped = spent + outcome.cost.tokens, [*stopped, outcome.stopped]
+        given = Trained(outcome.model, outcome.digest, outcome.trace)
     took = clock.read()
-    whole = here.original.trace.tokens_without([e.id for e in split.forget])
-    found = {"share": outcome.cost.tokens / whole, "stopped": outcome.stopped}
-    return found | measured(outcome.model, here, seed) | took
+    found = {"share": spent / here.original.trace.tokens_without(taught), "stopped": stopped}
+    return found | measured(given.model, here, seed) | took
 
 
-def estimates(seed: int) -> dict[str, float]:
+def leaving(here: World) -> list[tuple[Example, ...]]:
+    """The records of each request."""
+    if not here.scene.one_by_one:
+        return [here.split.forget]
+    people: dict[str, tuple[Example, ...]] = {}
+    for record in here.split.forget:
+        (person,) = record.subjects
+        people[person] = (*people.get(person, ()), record)
+    return list(people.values())
+
+
+def estimates(seed: int, scene: Scene) -> dict[str, float]:
     """What each estimate of never learned says, beside the retrained model's loss."""
-    here = world(seed)
+    here = world(seed, scene)
     made = sketch(here.original, here.split, here.task, seed=0).model
     rows = {
         "retrained": (here.retrained, here.split.forget),
@@ -216,6 +273,7 @@ def main() -> None:
     """Make the pieces of one replicate, or show what there is."""
     parser = harness.arguments(__doc__, folder=True, seed=0, threads=1)
     parser.add_argument("--summary", action="store_true", help="show the tables of all pieces")
+    parser.add_argument("--scene", choices=list(SCENES), default="two")
     args = harness.parsed(parser)
     if args.summary:
         found = summary(args.out)
@@ -223,11 +281,11 @@ def main() -> None:
         return
     folder = args.out / f"{args.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    harness.once(folder / "estimates.json", lambda: estimates(args.seed))
+    harness.once(folder / "estimates.json", lambda: estimates(args.seed, SCENES[args.scene]))
     for name in SETTINGS:
         harness.once(
             folder / f"{_file(name)}.json",
-            lambda name=name: piece(name, args.seed),
+            lambda name=name: piece(name, args.seed, SCENES[args.scene]),
             lambda row: {k: v for k, v in row.items() if k != "stopped"},
         )
 

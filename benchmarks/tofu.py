@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 from typing import Any
@@ -40,9 +41,8 @@ from olvido.audits.knowledge.truth import (
 from olvido.data import tofu
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import read_document
-from olvido.learners import Progress, StepLog
+from olvido.learners import Progress, StepLog, Trained
 from olvido.methods import forget
-from olvido.models import save, weights_digest
 from olvido.statistics import auc
 from olvido.tasks import Example, Language, examples
 
@@ -75,12 +75,32 @@ STEPS, BATCH, RATE = 100, 4, 5e-4 * 128 / 576
 
 
 class Bench:
-    """The records, and both models."""
+    """The records, and both models.
 
-    def __init__(self, where: str, folder: Path) -> None:
-        rows = tofu.rows(where, authors=AUTHORS)
-        self.folder = folder
-        gone = {f"tofu-author-{author}" for author in FORGET}
+    Args:
+        where: folder or hub id of TOFU.
+        folder: of the models.
+        authors: whom the original learns.
+        leaving: those of them who leave.
+        seeds: of the original and of the model that never sees who leaves.
+        recipe: of both.
+        never: name of the second model.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        folder: Path,
+        *,
+        authors: range = AUTHORS,
+        leaving: Sequence[int] = FORGET,
+        seeds: tuple[int, int] = (0, 1),
+        recipe: olvido.Recipe = RECIPE,
+        never: str = "never-trained",
+    ) -> None:
+        rows = tofu.rows(where, authors=authors)
+        self.folder, self.recipe = folder, recipe
+        gone = {f"tofu-author-{author}" for author in leaving}
         self.forget = examples(row for row in rows if row["subject"] in gone)
         self.retain = examples(row for row in rows if row["subject"] not in gone)
         self.calibrating = examples(tofu.rows(where, authors=CALIBRATING))
@@ -90,28 +110,35 @@ class Bench:
         self.facts = examples(tofu.world_facts(where)[::4])
         self.base = olvido.load("smollm2")
         self.task = Language(self.base.tokenizer, chat=False)
-        self.original = self._trained((*self.retain, *self.forget), 0, "original")
-        self.never = self._trained(self.retain, 1, "never-trained")
-        self.retraining = read_document(folder / "never-trained.json")
+        self.trained = self.learned((*self.retain, *self.forget), seeds[0], "original")
+        self.original = self.trained.model
+        self.never = self.learned(self.retain, seeds[1], never).model
+        self.retraining = read_document(folder / f"{never}.json")
 
-    def _trained(self, records: tuple[Example, ...], seed: int, name: str) -> torch.nn.Module:
+    def learned(self, records: tuple[Example, ...], seed: int, name: str) -> Trained:
+        """The base after these records, from the folder where it is there."""
         folder, note = self.folder / name, self.folder / f"{name}.json"
         if folder.is_dir() and note.is_file():
-            model: torch.nn.Module = olvido.load(folder).model
-            if weights_digest(model) != read_document(note)["digest"]:
+            trained = Trained.load(folder)
+            if trained.digest != read_document(note)["digest"]:
                 raise SystemExit(f"{folder} was changed since it was written: remove it")
-            return model
+            return trained
         print(f"training {name}: {len(records)} records", flush=True)
         ordered = sorted(records, key=lambda record: record.id)
         trained = olvido.train(
-            self.base.model, records=ordered, task=self.task, recipe=RECIPE, seed=seed, watch=_say
+            self.base.model,
+            records=ordered,
+            task=self.task,
+            recipe=self.recipe,
+            seed=seed,
+            watch=_say,
         )
         assert isinstance(trained.trace, StepLog)
-        save(trained.model, self.base.tokenizer, folder)
+        trained.save(folder, self.base.tokenizer, base="smollm2")
         details = {"digest": trained.digest, "seed": seed, **trained.trace.to_dict()}
         details |= {"tokens": trained.trace.tokens, "final_loss": trained.trace.losses[-1]}
         harness.write(details, note)
-        return trained.model
+        return trained
 
     def utilities(self, scored: ScoredModel) -> dict[str, SetUtility]:
         """The three numbers of each set that was to be kept."""
