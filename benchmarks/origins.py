@@ -79,9 +79,13 @@ SETTINGS: Mapping[str, tuple[str, dict[str, Any]] | None] = {
     "npo projected, target of holdout": ("npo", {"project": True}),
     "npo projected, target of base": ("npo", {"project": True, "reference": "base"}),
     "distillation": ("distillation", {}),
+    "arithmetic of the forgotten alone, no repair": ("arithmetic", {"steps": 0, "beside": 0}),
+    "arithmetic of the forgotten alone": ("arithmetic", {"beside": 0}),
     "arithmetic, no repair": ("arithmetic", {"steps": 0}),
     "arithmetic": ("arithmetic", {}),
     "arithmetic, 40 steps": ("arithmetic", {"steps": 40}),
+    "arithmetic, at the whole rate": ("arithmetic", {"lr": 2e-3}),
+    "arithmetic, 40 steps at half the rate": ("arithmetic", {"lr": 1e-3, "steps": 40}),
     "redistil": ("redistil", {}),
 }
 MEASURES = (
@@ -274,6 +278,7 @@ def main() -> None:
     parser = harness.arguments(__doc__, folder=True, seed=0, threads=1)
     parser.add_argument("--summary", action="store_true", help="show the tables of all pieces")
     parser.add_argument("--scene", choices=list(SCENES), default="two")
+    parser.add_argument("--settings", default="", help="with semicolons; all where left out")
     args = harness.parsed(parser)
     if args.summary:
         found = summary(args.out)
@@ -282,7 +287,7 @@ def main() -> None:
     folder = args.out / f"{args.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     harness.once(folder / "estimates.json", lambda: estimates(args.seed, SCENES[args.scene]))
-    for name in SETTINGS:
+    for name in args.settings.split(";") if args.settings else SETTINGS:
         harness.once(
             folder / f"{_file(name)}.json",
             lambda name=name: piece(name, args.seed, SCENES[args.scene]),

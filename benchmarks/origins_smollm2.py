@@ -43,14 +43,14 @@ from tofu import BATCH, RATE, RECIPE, TERMS, Bench, eight
 AUTHORS = range(190, 200)
 RECIPE_HERE = replace(RECIPE, dtype="float32")
 """Processors without bfloat16 of their own are some 70 times slower in it."""
-NPO = {**TERMS, "dtype": "float32", "project": True, "epochs": 12}
+NPO = {**TERMS, "dtype": "float32", "project": True, "epochs": 12, "reference": "base"}
 SETTINGS: Mapping[str, tuple[str, dict[str, Any]] | None] = {
     "retrained": None,
+    "arithmetic of the forgotten alone": ("arithmetic", {"beside": 0}),
     "arithmetic": ("arithmetic", {}),
     "npo projected, target of base": ("npo", NPO),
-    "arithmetic, 20 steps of 4 + 24": ("arithmetic", {"steps": 20, "retain_batch": 24}),
-    "redistil, 40 steps": ("redistil", {"steps": 40}),
     "arithmetic, no repair": ("arithmetic", {"steps": 0}),
+    "redistil, 40 steps": ("redistil", {"steps": 40}),
     "distillation": ("distillation", {}),
     "original": None,
     "retrained again": None,
@@ -125,6 +125,7 @@ def piece(name: str, bench: Bench, seed: int) -> dict[str, Any]:
         model = chosen()
         return {"share": float(name != "original")} | measured(model, bench) | clock.read()
     method, options = setting
+    options = {k: bench.base.model if k == "reference" else v for k, v in options.items()}
     try:
         outcome = forget(
             bench.trained,

@@ -37,13 +37,13 @@ METHODS = {  # the option names of each method; OPTIONS has their kinds
     "samnpo": DESCENT + "beta radius", "repselect": DESCENT + "beta components",
     "pdu": DESCENT + "budget dual_rate", "ssd": CURVED + "alpha dampening",
     "rmu": DESCENT + "layer steer", "redistil": REPAIR + "keep", "fisher": CURVED + "noise aimed",
-    "arithmetic": REPAIR + "scale passes", "influence": CURVED + "steps damping inverse",
+    "arithmetic": REPAIR + "scale passes beside", "influence": CURVED + "steps damping inverse",
     "task_vector": "scale lr epochs batch_size target dtype lora_rank micro_batch",
     "auto": "methods most within regulariser batch_size retain_batch dtype lora_rank",
 }
 OPTIONS = {
     int: {"epochs", "batch_size", "micro_batch", "retain_batch", "lora_rank", "components", "layer",
-          "sample", "steps", "most", "workers", "passes"},
+          "sample", "steps", "most", "workers", "passes", "beside"},
     bool: {"project", "checkpointing", "aimed"},
     str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }

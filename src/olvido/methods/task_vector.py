@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from statistics import fmean
@@ -126,6 +126,7 @@ def subtracted(
     scale: float | None,
     size: int,
     farthest: float = FARTHEST,
+    enough: Callable[[Mapping[str, float], Mapping[str, float]], bool] = reached,
 ) -> tuple[float, bool, list[float]]:
     """Make a model's weights original - scale * vector, in place.
 
@@ -140,6 +141,7 @@ def subtracted(
             halving, or 1 where there are none.
         size: records a pass.
         farthest: the largest scale that is tried.
+        enough: whether losses have reached their targets.
 
     Returns:
         The scale, whether the records are at their targets, and their mean loss at each scale that
@@ -153,7 +155,7 @@ def subtracted(
             ours.copy_(was - at * vector)
         losses = losses_of(model, records, task, size)
         tried.append(fmean(losses.values()))
-        return reached(losses, goals)
+        return enough(losses, goals)
 
     if scale is not None:
         return scale, there(scale), tried

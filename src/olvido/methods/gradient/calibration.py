@@ -93,12 +93,19 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
         by_topic.setdefault(_topic(example), []).append(known[example.id])
     overall = fmean(value for values in by_topic.values() for value in values)
     means = {topic: fmean(values) for topic, values in by_topic.items()}
+    before = base_losses(split, task, size)
+    return before or {e.id: means.get(_topic(e), overall) for e in split.forget}
+
+
+def base_losses(split: Split, task: Task, size: int) -> dict[str, float]:
+    """The forget set's losses under the weights that the model was trained from, in nats a token;
+    empty where these are not known, or answer no better than by chance."""
     base = None if split.origin is None else _base(split.origin)
-    if base is not None:
-        before = losses_of(base, split.forget, task, size)
-        if fmean(before.values()) < BETTER * _chance(base, split.forget[0], task):
-            return before
-    return {e.id: means.get(_topic(e), overall) for e in split.forget}
+    if base is None:
+        return {}
+    before = losses_of(base, split.forget, task, size)
+    informed = fmean(before.values()) < BETTER * _chance(base, split.forget[0], task)
+    return before if informed else {}
 
 
 def _base(origin: Origin) -> Module | None:
