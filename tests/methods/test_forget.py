@@ -150,7 +150,7 @@ def test_a_splits_sides_are_apart(split: Split) -> None:
     )
 
 
-ELSEWHERE = {"arithmetic", "redistil"}
+ELSEWHERE = {"arithmetic", "redistil", "rewind"}
 """They begin with other weights than the original ones, and count their steps of repair."""
 
 
@@ -220,6 +220,7 @@ def test_the_caller_notices_nothing(
     if method in DESCENT:
         options["epochs" if METHODS[method].ends else "steps"] = 2
     options |= {"keep": 0.95} if method == "redistil" else {}
+    options |= {"mu": 0.1} if method == "rewind" else {}
     options |= {"sample": 24} if method in CURVED else {}
     model = copy.deepcopy(brief.model).train(training)
     given = replace(brief, model=model)
