@@ -20,7 +20,7 @@ from torch.nn import Module
 from olvido.audits import Audit, Report, Status, audit
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import write_document
-from olvido.methods import Method, forget
+from olvido.methods import Method, Outcome, forget
 from olvido.models import load
 from olvido.models.stored import ModelSlot, StoredModel
 from olvido.tasks import Example, Language
@@ -76,7 +76,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
     original = stored(order.model)
     task = Language(original.tokenizer, chat=order.chat)
     records = order.records
-    candidate: Module | StoredModel = original
+    candidate: Module | StoredModel | Outcome = original
     made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
     if order.method is not None:
         began = peak()
@@ -95,7 +95,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
             outcome, made["failure"] = error.outcome, str(error)
         except OlvidoError as error:
             return made | {"verdict": "fail", "failure": str(error), "audit": None}
-        candidate = outcome.model
+        candidate = outcome
         most = peak()
         document = outcome.to_dict()
         made |= {

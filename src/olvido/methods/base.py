@@ -222,6 +222,7 @@ def forget(
         history=run.history,
         trials=run.trials,
         origin=None if split.origin is None else split.origin.digest,
+        sketch=run.sketch,
     )
     _check_effect(outcome)
     return outcome
