@@ -47,6 +47,7 @@ class CellSpec:
         cache: a folder of models' scores and answers.
         out: the document to write.
         metrics: further audits.
+        base: what the model was trained from, for a method that begins there; None: for none.
     """
 
     model: str
@@ -63,6 +64,7 @@ class CellSpec:
     chat: bool | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    base: str | None = None
 
 
 def carry_out(order: CellSpec) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
                 forget=records["forget"],
                 retain=records["retain"],
                 holdout=records["calibrating"],
+                base=None if order.base is None else stored(order.base).module,
                 task=task,
                 method=order.method,
                 seed=order.seed,
