@@ -278,3 +278,15 @@ def test_a_name_a_class_and_an_object_are_the_same_method(
     )
     with pytest.raises(InputError, match=r"the option 'scale' of .*Odd is a object"):
         odd.to_dict()
+
+
+def test_advice_names_options_that_the_method_has(
+    brief: Trained, part: Split, task: Language
+) -> None:
+    given = {"forget": part.forget, "retain": part.retain, "task": task}
+    with pytest.raises(ModelDestroyed, match=r"Lower lr or scale, or give") as caught:
+        forget(brief, **given, method="arithmetic", scale=2.0, steps=0)
+    assert caught.value.outcome is not None
+    assert "epochs" not in str(caught.value)
+    with pytest.raises(NothingChanged, match=r"as it was: raise lr or mu$"):
+        forget(brief, **given, method="rewind", mu=0.0, steps=0)
