@@ -35,7 +35,7 @@ METHODS = {  # the option names of each method; OPTIONS has their kinds
     **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"), "undial": DESCENT + "strength",
     "graddiff": DESCENT + "saturation importance", "simnpo": DESCENT + "beta gamma",
     "samnpo": DESCENT + "beta radius", "repselect": DESCENT + "beta components",
-    "pdu": DESCENT + "budget dual_rate", "ssd": CURVED + "alpha dampening",
+    "pdu": DESCENT + "budget dual_rate", "ssd": CURVED + "alpha dampening", "rewind": REPAIR + "mu",
     "rmu": DESCENT + "layer steer", "redistil": REPAIR + "keep", "fisher": CURVED + "noise aimed",
     "arithmetic": REPAIR + "scale passes beside", "influence": CURVED + "steps damping inverse",
     "task_vector": "scale lr epochs batch_size target dtype lora_rank micro_batch",

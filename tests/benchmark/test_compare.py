@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import pytest
 from olvido.artifacts import parts, recognised
 from olvido.audits import AUDITS, Metric, ScoredModel
 from olvido.benchmark import Comparison, cell, compare
-from olvido.benchmark.cell import NEVER, ORIGINAL, CellSpec
+from olvido.benchmark.cell import NEVER, ORIGINAL, CellSpec, carry_out
 from olvido.benchmark.table import COLUMNS, MEANS
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.files import read_document, write_document
-from olvido.learners import Trained
+from olvido.learners import Recipe, Trained, train
 from olvido.methods import NPO, GradDiff, Split
 from olvido.models import load, save
 from olvido.models.tiny import tiny_model
@@ -382,3 +383,41 @@ def test_a_closure_finds_a_comparison_and_every_file_of_it(
     assert kind.name == "comparison"
     there = {path for path in out.rglob("*") if path.is_file()}
     assert there - set(parts(out, kind)) == set()
+
+
+def test_methods_that_begin_at_the_base_get_it(
+    asked: dict[str, Any], folders: dict[str, str], processes: list[CellSpec]
+) -> None:
+    more = {"methods": ["arithmetic", "npo"], "seeds": 1}
+    with pytest.raises(MissingNeed, match=r"arithmetic needs the weights .*\(base\) in the place"):
+        compare(**asked | more)
+    assert not Path(asked["out"]).exists()
+    del asked["reference"]
+    brief = Recipe(epochs=1, batch_size=32)
+    compare(**asked | more, base="tiny", references=1, recipe=brief)
+    given = {order.row: order.base for order in processes}
+    assert given["arithmetic"] == "tiny"
+    assert given["npo"] is given["original"] is None
+
+
+@pytest.mark.slow
+def test_a_cell_forgets_from_the_base(
+    folders: dict[str, str], split: Split, tokenizer: Any, tmp_path: Path
+) -> None:
+    base = tiny_model(len(tokenizer), seed=9, width=32, layers=1)
+    recipe, taught = Recipe(epochs=10, batch_size=16, lr=1e-2), (*split.forget, *split.retain[:40])
+    model = train(base, records=taught, tokenizer=tokenizer, recipe=recipe).model
+    for name, one in (("base", base), ("model", model)):
+        save(one, tokenizer, tmp_path / name)
+    records = {
+        "forget": split.forget, "retain": split.retain[:40], "calibrating": (), "attacked": (),
+        "neighbours": (), "general": (),
+    }  # fmt: skip
+    order = CellSpec(
+        str(tmp_path / "model"), (folders["never-1"],), records, "rewind", "rewind", 0, "", "",
+        options={"mu": 0.01, "steps": 2, "lr": 1e-4}, base=str(tmp_path / "base"),
+    )  # fmt: skip
+    found = carry_out(replace(order, cache=str(tmp_path / "scores")))
+    assert found["failure"] is None
+    assert "back to the base at mu 0.01" in found["stopped"]
+    assert found["audit"] is not None

@@ -150,7 +150,7 @@ def test_a_splits_sides_are_apart(split: Split) -> None:
     )
 
 
-ELSEWHERE = {"arithmetic", "redistil"}
+ELSEWHERE = {"arithmetic", "redistil", "rewind"}
 """They begin with other weights than the original ones, and count their steps of repair."""
 
 
@@ -220,6 +220,7 @@ def test_the_caller_notices_nothing(
     if method in DESCENT:
         options["epochs" if METHODS[method].ends else "steps"] = 2
     options |= {"keep": 0.95} if method == "redistil" else {}
+    options |= {"mu": 0.1} if method == "rewind" else {}
     options |= {"sample": 24} if method in CURVED else {}
     model = copy.deepcopy(brief.model).train(training)
     given = replace(brief, model=model)
@@ -277,3 +278,15 @@ def test_a_name_a_class_and_an_object_are_the_same_method(
     )
     with pytest.raises(InputError, match=r"the option 'scale' of .*Odd is a object"):
         odd.to_dict()
+
+
+def test_advice_names_options_that_the_method_has(
+    brief: Trained, part: Split, task: Language
+) -> None:
+    given = {"forget": part.forget, "retain": part.retain, "task": task}
+    with pytest.raises(ModelDestroyed, match=r"Lower lr or scale, or give") as caught:
+        forget(brief, **given, method="arithmetic", scale=2.0, steps=0)
+    assert caught.value.outcome is not None
+    assert "epochs" not in str(caught.value)
+    with pytest.raises(NothingChanged, match=r"as it was: raise lr or mu$"):
+        forget(brief, **given, method="rewind", mu=0.0, steps=0)

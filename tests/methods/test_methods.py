@@ -62,7 +62,9 @@ def quick(method: str, **gradient: Any) -> dict[str, Any]:
     if method in CURVED:
         return {"sample": 24}
     known = METHODS.options(method)
-    return {name: value for name, value in gradient.items() if name in known}
+    # In so small a model, on a base that knew nothing, all records read much the same.
+    gentle = {"mu": 0.02} if method == "rewind" else {}
+    return {name: value for name, value in gradient.items() if name in known} | gentle
 
 
 @pytest.fixture(scope="module")

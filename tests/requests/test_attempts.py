@@ -30,9 +30,9 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
     def forget(*_: Any, method: str, **__: Any) -> Any:
         return SimpleNamespace(model=method, guarantee=METHODS[method].guarantee)
 
-    def audit(model: str, **_: Any) -> Any:
-        verdict = Verdict.PASS if said[model] else Verdict.UNKNOWN
-        return SimpleNamespace(passed=said[model], reasons=(), verdict=verdict)
+    def audit(outcome: Any, **_: Any) -> Any:
+        verdict = Verdict.PASS if said[outcome.model] else Verdict.UNKNOWN
+        return SimpleNamespace(passed=said[outcome.model], reasons=(), verdict=verdict)
 
     monkeypatch.setattr("olvido.requests.attempts.forget", forget)
     monkeypatch.setattr("olvido.requests.attempts.audit", audit)

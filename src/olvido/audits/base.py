@@ -14,7 +14,7 @@ from torch.nn import Module
 
 from olvido.audits.authentication import asks, authenticate
 from olvido.audits.compare import grouped
-from olvido.audits.references import forecast, refuse_copies, refuse_echoes
+from olvido.audits.references import forecast
 from olvido.audits.scoring import HasTrace, ScoredModel
 from olvido.audits.types import (
     AUDITS,
@@ -27,6 +27,7 @@ from olvido.audits.types import (
     Level,
     Shadow,
 )
+from olvido.audits.unfit import described, refuse_beginnings, refuse_copies, refuse_echoes
 from olvido.audits.verdict import Report, doubts, judge, settle
 from olvido.errors import InputError, MissingNeed, ParameterName
 from olvido.models.stored import ModelSlot, StoredModel
@@ -103,7 +104,8 @@ def audit(
 
     Raises:
         InputError: no records or no audits, records that cannot be read, or a reference that is the
-            candidate, the original model, or another reference.
+            candidate, the original model, another reference, a sketch, or weights that the model
+            was trained from and that know less of what is kept.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
         UnknownName: no such audit or level.
     """
@@ -191,10 +193,12 @@ class PreparedAudit:
         def scored(asked: Model) -> ScoredModel:
             if isinstance(asked, ScoredModel):
                 return asked
-            if isinstance(asked, Module | StoredModel):
+            if isinstance(asked, Module):
                 return ScoredModel(asked, task, cache=cache)
             if isinstance(asked, str | Path) or callable(asked):
-                return ScoredModel(StoredModel(asked, slot), task, cache=cache)
+                asked = StoredModel(asked, slot)
+            if isinstance(asked, StoredModel):
+                return ScoredModel(asked, task, cache=cache, **described(asked.name))
             return ScoredModel.of(asked, task, cache=cache)
 
         def read(
@@ -228,6 +232,7 @@ class PreparedAudit:
             tokenizers=tokenizers,
         )
         refuse_copies(self.evidence)
+        refuse_beginnings(self.evidence)
         self.chosen, self.missing = self._choose(parts, asked)
         self.reasons = {name: part.reason for name, part in parts.items()}
 

@@ -1,9 +1,4 @@
-"""Trainings for an audit alone, their cost forecasts, and checks that references are no copies.
-
-References that are the candidate, the original, or another reference are detected by weights and
-scores. Not detected are copies that were trained on or rounded to 8 bits and fewer, unless they
-know the forget set, which `authentication` finds. A training in the folder is not repeated.
-"""
+"""Trainings for an audit alone, and their cost forecasts; one in the folder is not repeated."""
 
 from __future__ import annotations
 
@@ -17,13 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
-from olvido.audits.integrity.weights import paired, rows_of, tensors
 from olvido.audits.scoring import BATCH, ScoredModel
 from olvido.audits.types import Asks, Evidence, EvidenceNeed
 from olvido.errors import InputError
@@ -273,89 +266,3 @@ def _distinct(model: Module) -> dict[str, torch.Tensor]:
             seen.add(tensor.data_ptr())
             found[name] = tensor.contiguous()
     return found
-
-
-COPY = 1e-3
-"""Distance of two models' weights, as a share of their norm, below which they are copies.
-Training from other random weights gives about 1.4."""
-ROUNDED, MOST_ROUNDED = 2.0**-7, 0.99
-"""Models are copies, too, if this share of their weights differs by no more than this fraction,
-which is the effect of rounding to 16 bits: training moves small weights as far as large ones."""
-SAME = 1e-3
-"""Models are copies, too, if their losses differ by no more than this share of their spread over
-records, which is the effect of other arithmetic."""
-ENOUGH = 1_000_000
-"""Compared weights after which two models that are no copies need no further comparison."""
-
-
-def refuse_copies(evidence: Evidence) -> None:
-    """Refuse a reference that is the candidate, the original, or another reference.
-
-    Raises:
-        InputError: one is the same or a copy.
-    """
-    others = [("the audited model", evidence.candidate)]
-    if evidence.original is not None:
-        others.append(("`original`, which saw the data", evidence.original))
-    for place, reference in enumerate(evidence.references, 1):
-        for name, other in others:
-            if reference.digest == other.digest:
-                _refuse(place, "has the very weights of", name)
-            if reference.taught is None and copies(reference, other):
-                _refuse(place, "differs by no more than rounding or noise from", name)
-        others.append((f"reference {place}", reference))
-
-
-def refuse_echoes(evidence: Evidence) -> None:
-    """Refuse a reference with exactly the scores of the candidate or the original.
-
-    Raises:
-        InputError: there is one.
-    """
-    records = (*evidence.forget, *evidence.crowd)
-    others = [("the audited model", evidence.candidate)]
-    if evidence.original is not None:
-        others.append(("`original`, which saw the data,", evidence.original))
-    for place, reference in enumerate(evidence.references, 1):
-        for name, other in others:
-            if _echoes(reference, other, records):
-                _refuse(place, "gives every record the same score as", name)
-
-
-def _refuse(place: int, how: str, name: str) -> None:
-    raise InputError(
-        f"reference {place} {how} {name}: give models that were trained without the forgotten, or "
-        "have such trained"
-    )
-
-
-def copies(one: ScoredModel, other: ScoredModel) -> bool:
-    """Whether the weights of two models differ by no more than rounding or a little noise.
-
-    Tensors that do not differ at all, like frozen ones, do not count.
-    """
-    found = paired(one.source, other.source)
-    if found.mismatch is not None:
-        return False
-    apart = size = 0.0
-    differing = rounded = 0
-    for a, b in tensors(found.pairs):
-        if not a.is_floating_point() or a.equal(b.to(a)):
-            continue
-        for x, y in zip(rows_of(a), rows_of(b), strict=True):
-            step = (x - y).abs()
-            apart, size = apart + float(step.square().sum()), size + float(y.square().sum())
-            differing += int((step > 0).sum())
-            rounded += int(((step > 0) & (step <= ROUNDED * y.abs())).sum())
-        if differing > ENOUGH and not _near(apart, size, rounded, differing):
-            return False
-    return _near(apart, size, rounded, differing)
-
-
-def _near(apart: float, size: float, rounded: int, differing: int) -> bool:
-    return apart <= COPY**2 * size or rounded >= max(1.0, MOST_ROUNDED * differing)
-
-
-def _echoes(one: ScoredModel, other: ScoredModel, records: Sequence[Example]) -> bool:
-    mine, others = (np.array([s.loss for s in w.scores(records)]) for w in (one, other))
-    return len(records) > 1 and bool(np.abs(mine - others).max() <= SAME * others.std())

@@ -256,6 +256,8 @@ class ScoredModel:
         cache: a folder of all models' scores and answers, by digest; None: memory alone.
         taught: ids of all records that Olvido itself taught the model; None: unknown.
         began: digest of the weights that this training began with.
+        origin, sketch: digests of the weights that it was trained from, whoever says so, and of the
+            model that a forgetting made of them; None: unknown.
     """
 
     def __init__(
@@ -266,7 +268,10 @@ class ScoredModel:
         cache: Path | None = None,
         taught: Collection[str] | None = None,
         began: str | None = None,
+        origin: str | None = None,
+        sketch: str | None = None,
     ) -> None:
+        self.origin, self.sketch = origin, sketch
         self.source, self.task = model, task
         self.taught = None if taught is None else frozenset(taught)
         self.began = began
@@ -297,7 +302,12 @@ class ScoredModel:
         known = all(link.learner not in (None, DECLARED) for link in links(trace))
         if trace.origin is not None and known:
             taught, began = trace.taught, trace.origin.digest
-        scored = cls(stored or trained.model, task, cache=cache, taught=taught, began=began)
+        said = None if trace.origin is None else trace.origin.digest
+        origin, sketch = (getattr(trained, name, None) for name in ("origin", "sketch"))
+        scored = cls(
+            stored or trained.model, task, cache=cache, taught=taught, began=began,
+            origin=origin or said, sketch=sketch,
+        )  # fmt: skip
         if scored.digest != trained.digest:
             raise DigestMismatch("a model that was given with its trace", trained.digest,
                                  scored.digest)  # fmt: skip

@@ -23,7 +23,7 @@ from olvido.audits.types import AUDITS, Audit, Level
 from olvido.benchmark.cell import NEVER, ORIGINAL, CellSpec
 from olvido.benchmark.export import Tables
 from olvido.benchmark.table import picture, rows_of, write_page
-from olvido.benchmark.ways import ComparedMethod, mark_of, require_needs, ways_of
+from olvido.benchmark.ways import ComparedMethod, begins_at_base, mark_of, require_needs, ways_of
 from olvido.data.benchmarks import load_benchmark
 from olvido.errors import InputError, MissingExtra, MissingNeed, ParameterName, require_count
 from olvido.files import read_document, write, write_document
@@ -146,7 +146,7 @@ def compare(
     audits = [AUDITS.make(one) for one in metrics]
     ways = ways_of(methods, options or {}, audits)
     require_count(ParameterName("seeds"), seeds, most=1_000)
-    require_needs(ways, split)
+    require_needs(ways, split, base=base is not None)
     if bool(reference) == (base is not None):
         raise MissingNeed(
             "a comparison needs models that never saw the forgotten: give either some (",
@@ -214,6 +214,7 @@ def compare(
                 chat=chat,
                 dtype=dtype,
                 device=device,
+                base=None if base is None or way is None or not begins_at_base(way) else str(base),
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
         document = ComparisonDocument(

@@ -20,7 +20,7 @@ from torch.nn import Module
 from olvido.audits import Audit, Report, Status, audit
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import write_document
-from olvido.methods import Method, forget
+from olvido.methods import Method, Outcome, forget
 from olvido.models import load
 from olvido.models.stored import ModelSlot, StoredModel
 from olvido.tasks import Example, Language
@@ -47,6 +47,7 @@ class CellSpec:
         cache: a folder of models' scores and answers.
         out: the document to write.
         metrics: further audits.
+        base: what the model was trained from, for a method that begins there; None: for none.
     """
 
     model: str
@@ -63,6 +64,7 @@ class CellSpec:
     chat: bool | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    base: str | None = None
 
 
 def carry_out(order: CellSpec) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
     original = stored(order.model)
     task = Language(original.tokenizer, chat=order.chat)
     records = order.records
-    candidate: Module | StoredModel = original
+    candidate: Module | StoredModel | Outcome = original
     made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
     if order.method is not None:
         began = peak()
@@ -86,6 +88,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
                 forget=records["forget"],
                 retain=records["retain"],
                 holdout=records["calibrating"],
+                base=None if order.base is None else stored(order.base).module,
                 task=task,
                 method=order.method,
                 seed=order.seed,
@@ -95,7 +98,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
             outcome, made["failure"] = error.outcome, str(error)
         except OlvidoError as error:
             return made | {"verdict": "fail", "failure": str(error), "audit": None}
-        candidate = outcome.model
+        candidate = outcome
         most = peak()
         document = outcome.to_dict()
         made |= {

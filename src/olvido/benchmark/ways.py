@@ -66,16 +66,22 @@ def ways_of(
     return found
 
 
-def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
+def begins_at_base(way: ComparedMethod) -> bool:
+    """Whether a method begins with the weights that the model was trained from."""
+    return Need.ORIGIN in METHODS.make(way.method, way.options).needs
+
+
+def require_needs(ways: Sequence[ComparedMethod], split: Split, *, base: bool) -> None:
     """Refuse methods that need what a comparison cannot provide, or records that are missing.
 
     Raises:
         InputError: one needs the trace of the training.
-        MissingNeed: one needs records that were not passed.
+        MissingNeed: one needs records, or a base, that were not passed.
     """
     have = {
         Need.RETAIN: bool(split.retain),
         Need.HOLDOUT: bool(split.holdout),
+        Need.ORIGIN: base,
         # What is compared are language models.
         Need.LANGUAGE: True,
     }
@@ -93,6 +99,12 @@ def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
                     "making that the model never saw (",
                     ParameterName("holdout"),
                     "). The references of a comparison are for its audits alone",
+                )
+            if not have[need] and need is Need.ORIGIN:
+                raise MissingNeed(
+                    f"{name} needs the weights that the model was trained from: give them (",
+                    ParameterName("base"),
+                    ") in the place of references, which are then trained from them",
                 )
             if not have[need]:
                 raise MissingNeed(f"{name} needs ", *need.words)

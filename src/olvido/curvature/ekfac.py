@@ -281,7 +281,8 @@ def _draw(seed: int) -> str:
 def _fitted(
     model: Module, records: Sequence[Example], task: Task, seed: int, batch_size: int, memory: int
 ) -> Iterator[dict[str, ParameterCurvature]]:
-    for names in _together(dict(PerRecord(model, task).parameters), memory):
+    needs = {name: _memory(p) for name, p in PerRecord(model, task).parameters.items()}
+    for names in together(needs, memory):
         per_record = PerRecord(model, task, names=names)
         covariances: dict[str, tuple[Tensor | None, Tensor | None]] = {}
         for batch in task.batches(records, batch_size):
@@ -306,20 +307,28 @@ def _fitted(
         yield blocks
 
 
-def _together(parameters: Mapping[str, Tensor], memory: int) -> Iterator[list[str]]:
-    """Parameters in the model's order, as many at a time as fit in memory with their factors."""
+def together(needs: Mapping[str, int], memory: int) -> Iterator[list[str]]:
+    """Names in their order, as many at a time as fit in memory.
+
+    >>> list(together({"a": 3, "b": 4, "c": 2}, 6))
+    [['a'], ['b', 'c']]
+    """
     chosen: list[str] = []
     used = 0
-    for name, parameter in parameters.items():
-        sides = [side for side in _sides(parameter) if side <= WIDEST]
-        # Covariances and bases are in memory together for a moment, beside the curvature.
-        need = 4 * (parameter.numel() + 2 * sum(side * side for side in sides))
+    for name, need in needs.items():
         if chosen and used + need > memory:
             yield chosen
             chosen, used = [], 0
         chosen.append(name)
         used += need
     yield chosen
+
+
+def _memory(parameter: Tensor) -> int:
+    """Bytes while a parameter is fitted: covariances and bases are in memory together for a
+    moment, beside the curvature."""
+    sides = [side for side in _sides(parameter) if side <= WIDEST]
+    return 4 * (parameter.numel() + 2 * sum(side * side for side in sides))
 
 
 def _sides(parameter: Tensor) -> tuple[int, ...]:

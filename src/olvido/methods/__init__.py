@@ -32,6 +32,7 @@ from olvido.methods.gradient.rmu import RMU as RMU
 from olvido.methods.origin.distillation import Distillation as Distillation
 from olvido.methods.origin.arithmetic import Arithmetic as Arithmetic
 from olvido.methods.origin.redistil import Redistil as Redistil
+from olvido.methods.origin.rewind import Rewind as Rewind
 from olvido.methods.task_vector import TaskVector as TaskVector
 from olvido.methods.influence import Influence as Influence
 from olvido.methods.ssd import SSD as SSD

@@ -31,7 +31,7 @@ from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
 from olvido.models import weights_digest
 from olvido.models.adapter import is_on_base
 from olvido.models.merging import merged
-from olvido.registry import recorded, settings
+from olvido.registry import options_of, recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
@@ -47,6 +47,8 @@ BATCH = 64
 """Records a forward pass of that measurement."""
 ADAPTER_ALONE = "; the weights of its adapter alone were changed, and the base is as it was"
 """What is said of a model that is an adapter on a base."""
+DIALS = ("lr", "epochs", "scale", "mu", "strength")
+"""Options by which a method forgets more, and harms more."""
 DAMAGE = 1.0
 """Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
 
@@ -205,7 +207,7 @@ def forget(
     after = _losses(run.model, split.forget, sample, task)
     digest = weights_digest(run.model)
     if digest == trained.digest:
-        raise NothingChanged(f"{name} left every weight as it was: raise lr or epochs")
+        raise NothingChanged(f"{name} left every weight as it was: raise {_dials(chosen)}")
     spent = priced(trained, split, run.tokens)
     outcome = Outcome(
         model=run.model,
@@ -222,8 +224,9 @@ def forget(
         history=run.history,
         trials=run.trials,
         origin=None if split.origin is None else split.origin.digest,
+        sketch=run.sketch,
     )
-    _check_effect(outcome)
+    _check_effect(outcome, _dials(chosen))
     return outcome
 
 
@@ -258,7 +261,13 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split, task
             raise MissingNeed(f"{name} needs ", *need.words)
 
 
-def _check_effect(outcome: Outcome) -> None:
+def _dials(method: Method) -> str:
+    """The options by which a method forgets more, in words."""
+    names = options_of(type(method)).keys() & {*DIALS}
+    return " or ".join(sorted(names, key=DIALS.index)) or "what it goes by"
+
+
+def _check_effect(outcome: Outcome, dials: str) -> None:
     """Refuse an effect that is no forgetting; exact methods may leave the loss unchanged."""
     (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
     # A nan loss compares false with everything: in this order it counts as destruction.
@@ -267,15 +276,15 @@ def _check_effect(outcome: Outcome) -> None:
     if damaged and outcome.guarantee is not Guarantee.EXACT:
         error = ModelDestroyed(
             f"{outcome.method} destroyed what should be kept: the retained records' loss went from "
-            f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower lr or epochs, give holdout "
-            "records to stop by, or use a regulariser"
+            f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower {dials}, or give records "
+            "that the model never saw to stop by (holdout)"
         )
         error.outcome = outcome
         raise error
     if outcome.guarantee is Guarantee.EMPIRICAL and not forgot_to > forgot_from + MOVED:
         raise NothingChanged(
             f"{outcome.method} forgot nothing: the records' loss went from {forgot_from:.4f} to "
-            f"{forgot_to:.4f} nats a token. Raise lr or epochs"
+            f"{forgot_to:.4f} nats a token. Raise {dials}"
         )
 
 

@@ -21,6 +21,7 @@ from olvido.registry import Registry, plain
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import duration, number, percent
 from olvido.schemas.outcome import (
+    OUTCOME,
     VERSION,
     CostTaken,
     LossMoved,
@@ -30,9 +31,6 @@ from olvido.schemas.outcome import (
 )
 from olvido.tasks import Example, Task
 from olvido.training.traces.steps import Origin
-
-OUTCOME = "outcome.json"
-"""File beside a saved model that describes the forgetting."""
 
 _UNAUDITED = (
     "it can be claimed of what audits have passed, and of nothing beyond them; none is part of this"
@@ -172,6 +170,7 @@ class Outcome:
         history: metrics of gradient methods.
         trials: a search's trials.
         origin: digest of the weights that the model was trained from, where they were known.
+        sketch: digest of the model that a method made of them, which no audit takes as a reference.
     """
 
     model: Module
@@ -188,6 +187,7 @@ class Outcome:
     history: Sequence[StepMetrics] = ()
     trials: Sequence[Trial] = ()
     origin: str | None = None
+    sketch: str | None = None
 
     def __repr__(self) -> str:
         """Show the method, and its effect on the losses."""
@@ -244,6 +244,7 @@ class Outcome:
             tuple(StepMetrics(m.step, m.forget, m.retain) for m in read.history),
             tuple(Trial(**{**t.to_dict(), "side": Side(t.side)}) for t in read.trials),
             read.origin,
+            read.sketch,
         )
 
     def page(self, path: Path) -> None:
@@ -313,6 +314,7 @@ class Outcome:
             before=self.before,
             after=self.digest,
             origin=self.origin,
+            sketch=self.sketch,
             cost=CostTaken(
                 seconds=self.cost.seconds,
                 tokens=self.cost.tokens,
@@ -344,6 +346,7 @@ class Run:
         history: metrics of its steps.
         trials: a search's trials.
         seconds: seconds that earlier calls spent on these trials.
+        sketch: digest of the sketch that it made of the origin.
     """
 
     model: Module
@@ -353,6 +356,7 @@ class Run:
     history: Sequence[StepMetrics] = field(default_factory=tuple)
     trials: Sequence[Trial] = ()
     seconds: float = 0.0
+    sketch: str | None = None
 
 
 class Method(Protocol):

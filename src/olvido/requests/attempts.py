@@ -98,7 +98,7 @@ class _Evaluator:
         if not self.never:
             return None
         usual = "quick" if outcome.guarantee is Guarantee.EXACT else "standard"
-        return audit(outcome.model, level=self.level or usual, **self._evidence)
+        return audit(outcome, level=self.level or usual, **self._evidence)
 
 
 def _attempt(

@@ -6,6 +6,8 @@ from typing import Literal
 
 from olvido.schemas.base import Number, Part, Plain
 
+OUTCOME = "outcome.json"
+"""File beside a saved model that describes the forgetting."""
 VERSION: Literal[1] = 1
 """Version of the outcome document; other versions are refused."""
 
@@ -53,6 +55,7 @@ class OutcomeDocument(Part):
     Attributes:
         before, after: digests of the weights.
         origin: digest of the weights that the model was trained from; None: they were unknown.
+        sketch: digest of the model that was made of them, no reference for an audit; None: none.
         method: the method that ran, with its `options`.
         guarantee: the guarantee, and its `meaning`.
         stopped: why it ended, in a sentence.
@@ -68,6 +71,7 @@ class OutcomeDocument(Part):
     before: str
     after: str
     origin: str | None = None
+    sketch: str | None = None
     cost: CostTaken
     stopped: str
     forget_loss: LossMoved

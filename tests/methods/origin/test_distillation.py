@@ -35,6 +35,7 @@ METHOD = {
     "distillation": {"epochs": 2, "target": 99.0},
     "arithmetic": {"steps": 3, "scale": 0.5},
     "redistil": {"steps": 3, "keep": 0.9, "retain_batch": 8},
+    "rewind": {"steps": 3, "mu": 0.02},
 }
 """Few steps of each, all of which are used."""
 

@@ -144,13 +144,13 @@ def test_of_an_adapter_with_more_than_its_matrices_nothing_is_known(
     assert origin_for(trained, None, ids) is None
 
 
-@pytest.mark.parametrize("method", ["arithmetic", "redistil"])
+@pytest.mark.parametrize("method", ["arithmetic", "redistil", "rewind"])
 def test_what_is_frozen_stays(
     fresh: Any, part: Split, task: Language, method: str, brief: Trained
 ) -> None:
     held = copy.deepcopy(brief.model)
     held.get_input_embeddings().weight.requires_grad_(False)
-    given = {"scale": 0.2} if method == "arithmetic" else {"keep": 0.9}
+    given = {"arithmetic": {"scale": 0.2}, "redistil": {"keep": 0.9}, "rewind": {"mu": 0.1}}[method]
     out = forget(
         held, forget=part.forget, retain=part.retain, task=task, base=fresh, method=method,
         steps=2, **given,

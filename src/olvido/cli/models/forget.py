@@ -65,9 +65,11 @@ def forget(
     """
     from olvido.cli.arguments import method_options, reader, require_folder, require_model
     from olvido.errors import InputError
+    from olvido.files import write_document
     from olvido.methods import forget as door
     from olvido.models import save
     from olvido.processes import from_main
+    from olvido.schemas.outcome import OUTCOME
     from olvido.tasks import Language
 
     for name in (model, base, *(reference or ())):
@@ -105,9 +107,15 @@ def forget(
             watch=stage(f"Forgetting by {method}"),
             **options,
         )
-    from_main(partial(save, outcome.model, loaded.tokenizer, out))
+    # Beside the model it tells an audit which models are no references.
+    said = outcome.to_dict()
+
+    def describe(unfinished: Path) -> None:
+        write_document(said, unfinished / OUTCOME)
+
+    from_main(partial(save, outcome.model, loaded.tokenizer, out, fill=describe))
     wider = widened(model, terminal.computing().dtype)
-    document = {**outcome.to_dict(), "path": str(out), "note": wider}
+    document = {**said, "path": str(out), "note": wider}
     shown = [
         ("written to", out),
         ("guarantee", f"{outcome.guarantee}, once 'olvido audit' has passed"),

@@ -22,6 +22,7 @@ from olvido.methods.gradient.sampling import retain_draws
 from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
+from olvido.models import weights_digest
 from olvido.models.adapter import is_on_base
 from olvido.models.classifiers.networks import hidden_size
 from olvido.registry import Options
@@ -297,7 +298,8 @@ class Descent(Options):
             why = f"all {total} steps were used; without holdout records there is no target"
         tokens += start.tokens + self._reference_tokens(split, task)
         tokens += self.looks() * sum(map(task.width, split.forget))
-        return Run(model, remaining, tokens, why, history)
+        made = None if split.teacher is None else weights_digest(split.teacher)
+        return Run(model, remaining, tokens, why, history, sketch=made)
 
     def rate(self, model: Module) -> Recipe:
         """The recipe, its default rate scaled to the model's width."""
