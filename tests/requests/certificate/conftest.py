@@ -7,7 +7,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 from types import ModuleType
@@ -154,7 +154,7 @@ class Case:
     workspace: Workspace
     report: dict[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> SigningKey:
         return self.workspace.store.signer(self.workspace.settings.signing_key)
 
