@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.launching import carried_out_here, cells_here
 from typer.main import get_command
 
 from olvido.accounts import Accounts
@@ -113,7 +114,8 @@ WORKING: dict[str, list[str]] = {
 """Of each command, arguments with which it works in a workspace that answered a request."""
 
 LONG = ("compare", "verify-exact", "request run", "request close")
-"""Commands that train, or start processes of their own."""
+"""Commands that train. What they would start processes for is done here; each has a test of its own
+where it starts them."""
 
 WRONG: dict[str, list[str]] = {
     "init": ["."],
@@ -258,6 +260,7 @@ def test_help_of_every_command_needs_nothing_heavy() -> None:
 def test_json_is_one_document_and_nothing_else(
     olvido: Olvido,
     filled: Callable[[list[str]], list[str]],
+    files: Path,
     city_of_twelve: Town,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -275,6 +278,13 @@ def test_json_is_one_document_and_nothing_else(
         assert olvido("data", "tombstones", "buried.json")[0] == 0
     if name == "request approve":
         assert olvido("request", "plan", "req-0002")[0] == 0
+    if name == "request run":
+        # Who asks is in a model of one epoch, too: it and its reference are trained in a moment.
+        learning = ("residents", "--model", files / "small", "--epochs", 1, "--batch-size", 64)
+        learned = json.loads(olvido("learn", *learning, "--json")[1])
+        assert olvido("models", "serve", learned["id"])[0] == 0
+    cells_here(monkeypatch)
+    monkeypatch.setattr("olvido.learners.verifier.carry_out_fresh", carried_out_here)
     if name == "request resume":
         assert olvido("request", "wait", "req-0002", "--why", "a look")[0] == 0
 

@@ -21,8 +21,8 @@ Refused = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def repeated() -> Callable[[Path], tuple[fresh.ProcessResult, float]]:
-    """Runs are repeated in the test's own process, and once only, which is quicker; the contract's
-    test of this command has a fresh one."""
+    """Runs are repeated in the test's own process, and once only, which is quicker; that of a
+    classifier (test_classifiers.py) has a fresh one."""
     known: dict[str, fresh.ProcessResult] = {}
 
     def carried_out(path: Path) -> tuple[fresh.ProcessResult, float]:

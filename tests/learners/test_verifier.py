@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.launching import carried_out_here
 
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch, InputError, StateError
@@ -68,7 +69,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def carried_out(sent: Path) -> tuple[Any, float]:
         files.append(sent)
-        return fresh._carried_out(take(sent)), 0.0
+        return carried_out_here(sent)
 
     monkeypatch.setattr(verifier, "carry_out_fresh", carried_out)
     return files
@@ -118,7 +119,7 @@ def test_those_who_left_are_not_in_what_is_sent(
 
     def carried_out(sent: Path) -> tuple[Any, float]:
         seen.update({path.name: path.read_bytes() for path in sent.parent.iterdir()})
-        return fresh._carried_out(take(sent)), 0.0
+        return carried_out_here(sent)
 
     monkeypatch.setattr(verifier, "carry_out_fresh", carried_out)
     # All are given, and the task has read them all; those who stay have to be found in the files.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.launching import carried_out_here
 
 from olvido.data.importing import import_rows
 from olvido.errors import InputError
@@ -37,9 +38,10 @@ def continued(workspace: Workspace, *datasets: str) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("datasets", [["city"], ["residents", "city"]])
 def test_who_was_learned_before_is_forgotten_by_repeating_the_chain(
-    learned: Any, opened: Opened, datasets: list[str]
+    brief: Any, opened: Opened, datasets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, workspace = opened(learned)
+    monkeypatch.setattr("olvido.learners.verifier.carry_out_fresh", carried_out_here)
+    place, workspace = opened(brief)
     parent = workspace.store.model(SERVING)
     child = continued(workspace, *datasets)
     request = receive(workspace, place.town.data_subject.name)
@@ -115,8 +117,8 @@ def test_only_the_trainings_from_the_first_that_knew_are_repeated(
 
 
 @pytest.mark.slow
-def test_an_empirical_method_is_compared_with_whole_chains(learned: Any, opened: Opened) -> None:
-    place, workspace = opened(learned)
+def test_an_empirical_method_is_compared_with_whole_chains(brief: Any, opened: Opened) -> None:
+    place, workspace = opened(brief)
     child = continued(workspace, "city")
     request = receive(workspace, place.town.data_subject.name)
     how = RunOptions(

@@ -105,10 +105,14 @@ def _make_without(folder: Path, outside: Outside) -> None:
     train_outside(outside.base, folder / "without", rows, tiny_tokenizer(), epochs=10, seed=1)
 
 
+def _outside(shared: Shared, kind: str) -> Outside:
+    return Outside(shared.folder(lambda folder: _make(folder, kind), kind), _town())
+
+
 @pytest.fixture(scope="session")
 def outside(shared: Shared) -> Outside:
     """A GPT-2 that somebody trained; nobody may change it."""
-    return Outside(shared.folder(lambda folder: _make(folder, "gpt2")), _town())
+    return _outside(shared, "gpt2")
 
 
 @pytest.fixture(scope="session")
@@ -260,7 +264,7 @@ def both(envelope: dict[str, Any], workspace: Workspace, second: ModuleType) -> 
 def test_it_is_forgotten_audited_and_certified(
     shared: Shared, tmp_path: Path, second: ModuleType, kind: str
 ) -> None:
-    outside = Outside(shared.folder(lambda folder: _make(folder, kind), kind), _town())
+    outside = _outside(shared, kind)
     with workspace_in(tmp_path / "workspace", outside.town) as place:
         before = entered(place, outside).model
         request = receive(place, outside.town.data_subject.name, law="gdpr")

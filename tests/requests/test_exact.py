@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.sharing import Shared
 
 from olvido.errors import InputError
 from olvido.learners import Placement, Recipe
@@ -29,18 +32,27 @@ FORGETS = {"sharded": "shard", "modular": "module"}
 
 
 @pytest.fixture(params=sorted(MADE))
-def town(request: Any, learned: Any, opened: Opened, base: Path) -> tuple[Any, Workspace, str]:
-    place, workspace = opened(learned)
-    made = workspace.learn(
-        ["residents"],
-        model=str(base),
-        recipe=RECIPE,
-        seed=3,
-        learner=request.param,
-        options=MADE[request.param],
-    )
-    workspace.serve(made.id)
-    return place, workspace, request.param
+def town(
+    request: Any, shared: Shared, learned: Any, opened: Opened, base: Path
+) -> tuple[Any, Workspace, str]:
+    learner = request.param
+
+    def learn(folder: Path) -> None:
+        place = replace(learned, folder=folder / "workspace")
+        shutil.copytree(learned.folder, place.folder)
+        with place.open() as workspace:
+            made = workspace.learn(
+                ["residents"],
+                model=str(base),
+                recipe=RECIPE,
+                seed=3,
+                learner=learner,
+                options=MADE[learner],
+            )
+            workspace.serve(made.id)
+
+    place, workspace = opened(replace(learned, folder=shared.folder(learn, learner) / "workspace"))
+    return place, workspace, learner
 
 
 def people(place: Any, workspace: Workspace, *, together: bool) -> tuple[Any, Any]:

@@ -28,9 +28,9 @@ def quiet(_: str) -> None:
 
 @pytest.mark.slow
 def test_they_are_trained_without_the_records_and_with_other_seeds(
-    ready: Any, opened: Opened
+    brief_ready: Any, opened: Opened
 ) -> None:
-    place, workspace = opened(ready)
+    place, workspace = opened(brief_ready)
     held = workspace.load(SERVING)
     stages: list[str] = []
     never = never_trained(workspace, held, leaver_ids(place), count=2, stage=stages.append)
@@ -48,8 +48,8 @@ def test_they_are_trained_without_the_records_and_with_other_seeds(
         assert other.scored.taught == trace.taught  # type: ignore[union-attr]
 
 
-def test_one_of_them_at_a_time_is_in_memory(ready: Any, opened: Opened) -> None:
-    place, workspace = opened(ready)
+def test_one_of_them_at_a_time_is_in_memory(brief_ready: Any, opened: Opened) -> None:
+    place, workspace = opened(brief_ready)
     held = workspace.load(SERVING)
     one, other = never_trained(workspace, held, leaver_ids(place), count=2, stage=quiet)
     loaded = weakref.ref(one.scored.model)
@@ -59,8 +59,8 @@ def test_one_of_them_at_a_time_is_in_memory(ready: Any, opened: Opened) -> None:
 
 
 @pytest.mark.slow
-def test_only_what_is_lacking_is_trained(ready: Any, opened: Opened) -> None:
-    place, workspace = opened(ready)
+def test_only_what_is_lacking_is_trained(brief_ready: Any, opened: Opened) -> None:
+    place, workspace = opened(brief_ready)
     held = workspace.load(SERVING)
     before = {model.id for model in workspace.store.models()}
     stages: list[str] = []
@@ -71,8 +71,8 @@ def test_only_what_is_lacking_is_trained(ready: Any, opened: Opened) -> None:
 
 
 @pytest.mark.slow
-def test_models_without_other_records_do_not_serve(ready: Any, opened: Opened) -> None:
-    place, workspace = opened(ready)
+def test_models_without_other_records_do_not_serve(brief_ready: Any, opened: Opened) -> None:
+    place, workspace = opened(brief_ready)
     held = workspace.load(SERVING)
     known = {model.id for model in workspace.store.models()}
     other = [row["id"] for row in place.town.rows_of(place.town.residents[1])]
@@ -80,8 +80,8 @@ def test_models_without_other_records_do_not_serve(ready: Any, opened: Opened) -
     assert found.fact.id not in known
 
 
-def test_a_model_of_unknown_making_has_none(ready: Any, opened: Opened) -> None:
-    place, workspace = opened(ready)
+def test_a_model_of_unknown_making_has_none(brief_ready: Any, opened: Opened) -> None:
+    place, workspace = opened(brief_ready)
     held = workspace.load(SERVING)
     stranger = replace(held, trained=Trained.untraced(held.trained.model))
     with pytest.raises(MissingNeed, match="olvido learn"):

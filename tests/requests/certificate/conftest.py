@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from types import ModuleType
 from typing import Any
 
@@ -150,7 +154,7 @@ class Case:
     workspace: Workspace
     report: dict[str, Any]
 
-    @property
+    @cached_property
     def key(self) -> SigningKey:
         return self.workspace.store.signer(self.workspace.settings.signing_key)
 
@@ -165,49 +169,63 @@ class Case:
         return seal(statement_about(core, log), self.key)
 
 
+@cache
+def _begun(exact: bool, law: str | None) -> Path:
+    """A workspace with a request up to its audit: to copy takes a tenth of the time."""
+    folder = Path(mkdtemp(prefix="olvido-answered-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = Settings.load(folder, environment={})
+    Store.create(settings.ledger, key=Key.create(settings.key)).close()
+    with Workspace(settings) as workspace:
+        store = workspace.store
+        dataset = import_rows(store, settings.data, ROWS, name="people").dataset
+        environment = {"torch": "2.13.0", "cpu": "a processor®"}
+        made = Model(
+            digest=Digest.of(b"before"),
+            function=Digest.of(b"function"),
+            path="before",
+            learner="monolith",
+            recipe={"base": "/home/somebody/model", "lr": 1e-3, "epochs": 3},
+            environment=environment,
+        )
+        before = store.add_model(made, [DatasetUse(dataset=dataset.id)])
+        request = receive(workspace, PERSON, law=law)
+        for status in ("located", "planned", "approved", "running", "audited"):
+            store.advance_request(request.id, RequestStatus(status))
+        guarantee = Guarantee.EXACT if exact else Guarantee.EMPIRICAL
+        gone = frozenset({"r0", "r1", "r2"})
+        child = Model(
+            digest=Digest.of(b"after"),
+            function=Digest.of(b"function"),
+            path="after",
+            learner="monolith",
+            parents=(before.id,),
+            method="replay" if exact else "npo",
+            recipe={"options": {"definition": "drop"} if exact else {"lr": 5e-5}},
+            seed=7,
+        )
+        store.add_model(
+            child, [DatasetUse(dataset=dataset.id, forgotten=gone, guarantee=guarantee)]
+        )
+        store.tombstone(gone, "erasure", dataset=dataset.id)
+    return folder
+
+
 def answered(
     folder: Path, *, exact: bool, undecided: bool = False, law: str | None = "gdpr"
 ) -> Case:
     """A workspace with a request that was answered; `undecided`: so its audit was, if exact."""
-    folder.mkdir(exist_ok=True)
+    shutil.copytree(_begun(exact, law), folder, dirs_exist_ok=True)
     settings = Settings.load(folder, environment={})
-    Store.create(settings.ledger, key=Key.create(settings.key)).close()
     workspace = Workspace(settings)
     store = workspace.store
-    dataset = import_rows(store, settings.data, ROWS, name="people").dataset
-    environment = {"torch": "2.13.0", "cpu": "a processor®"}
-    made = Model(
-        digest=Digest.of(b"before"),
-        function=Digest.of(b"function"),
-        path="before",
-        learner="monolith",
-        recipe={"base": "/home/somebody/model", "lr": 1e-3, "epochs": 3},
-        environment=environment,
-    )
-    before = store.add_model(made, [DatasetUse(dataset=dataset.id)])
-    request = receive(workspace, PERSON, law=law)
-    for status in ("located", "planned", "approved", "running", "audited"):
-        store.advance_request(request.id, RequestStatus(status))
-    guarantee = Guarantee.EXACT if exact else Guarantee.EMPIRICAL
-    gone = frozenset({"r0", "r1", "r2"})
-    child = Model(
-        digest=Digest.of(b"after"),
-        function=Digest.of(b"function"),
-        path="after",
-        learner="monolith",
-        parents=(before.id,),
-        method="replay" if exact else "npo",
-        recipe={"options": {"definition": "drop"} if exact else {"lr": 5e-5}},
-        seed=7,
-    )
-    after = store.add_model(
-        child, [DatasetUse(dataset=dataset.id, forgotten=gone, guarantee=guarantee)]
-    )
-    store.tombstone(gone, "erasure", dataset=dataset.id)
+    request = store.request("req-0001")
+    before, after = (next(m for m in store.models() if m.path == p) for p in ("before", "after"))
     told = (str(after.digest), str(before.digest))
     lacking = LACKING | ({"paraphrase": EvidenceNeed.PARAPHRASES} if undecided else {})
     audit = audit_of(*told, lacking=lacking)
     audited = undecided or not exact
+    guarantee = Guarantee.EXACT if exact else Guarantee.EMPIRICAL
     report = {
         "request": request.id,
         "together": [request.id],
@@ -222,7 +240,7 @@ def answered(
         ],
         "attempts": [
             {
-                "method": child.method,
+                "method": after.method,
                 "verdict": "pass",
                 "failure": None,
                 "outcome": {

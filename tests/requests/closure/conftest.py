@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.requests.closure.towns import Town, founded, settled_at
+from tests.requests.closure.towns import Town, copied, founded, settled_at
+
+
+@pytest.fixture(scope="session")
+def first_town(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    """The town as it is founded, closed; to copy."""
+    made = founded(settled_at(tmp_path_factory.mktemp("town") / "workspace"))
+    made.front.store.close()
+    return made
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
-    made = founded(settled_at(tmp_path / "workspace"))
+def town(first_town: Town, tmp_path: Path) -> Iterator[Town]:
+    made = copied(first_town, tmp_path / "workspace")
     yield made
     made.front.store.close()
 

@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 import pytest
+from tests.launching import cells_here
 
 from olvido import audit, forget
 from olvido.accounts import Accounts
-from olvido.benchmark import cell
 from olvido.cli import run as command
 from olvido.data.importing import import_rows
 from olvido.demo import residents, story
@@ -192,8 +192,7 @@ class Written:
             patch.setitem(base.MODELS, "tiny", _tiny)
             patch.setattr(story, "FAST", SMALL)
             patch.setattr(story, "FAST_RECIPE", RECIPE)
-            cells = SimpleNamespace(run=_in_this_process)
-            patch.setattr("olvido.benchmark.base.subprocess", cells)
+            cells_here(patch)
             story.tell(self.folder, fast=True, references=1, method="retrain")
             self.requests.append("req-0001")
             for step in (
@@ -207,11 +206,6 @@ def _tiny(seed: int, cache: Path, **_: Any) -> Loaded:
     tokenizer = tiny_tokenizer()
     model = tiny_model(len(tokenizer), seed=seed, width=32, layers=2)
     return Loaded(model.eval(), tokenizer, "tiny")
-
-
-def _in_this_process(*command: Any, input: bytes, **kwargs: Any) -> SimpleNamespace:
-    cell.main(io.BytesIO(input))
-    return SimpleNamespace(returncode=0)
 
 
 def _learns(at: Written) -> None:

@@ -73,16 +73,16 @@ FORKS.set_forkserver_preload(
 
 
 @pytest.fixture
-def settings(learned: Any, tmp_path: Path) -> Settings:
+def settings(brief: Any, tmp_path: Path) -> Settings:
     """A town whose leaver has asked, with the plan approved: to be retrained without her."""
-    shutil.copytree(learned.folder, tmp_path / "workspace")
+    shutil.copytree(brief.folder, tmp_path / "workspace")
     (tmp_path / "workspace" / "olvido.toml").write_text("threads = 1\n")
     settings = Settings.load(tmp_path / "workspace", environment={})
     with opened(settings) as store:
         front = StoreContext(store, settings)
         for person in ("Eva", "Pol"):
             Accounts.of(settings).new("privacy", person)
-        request = receive(front, learned.town.data_subject.name, law="gdpr")
+        request = receive(front, brief.town.data_subject.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)
         order = RunOptions(model=store.model("serving").id, method="retrain")
@@ -210,7 +210,7 @@ def require_answered(settings: Settings, before: str, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
+def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, brief: Any) -> None:
     _, _, before = look(settings)
     for point in POINTS:
         process = start(settings, kill=point)
@@ -220,13 +220,13 @@ def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learn
     done = start(settings)
     out, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(settings, before, learned.town.data_subject.name)
+    require_answered(settings, before, brief.town.data_subject.name)
     (answered,) = json.loads(out)["requests"]
     assert answered["status"] == "published"
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
+def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, brief: Any) -> None:
     _, _, before = look(settings)
     chance = random.Random(1)
     for _ in range(3):
@@ -238,10 +238,10 @@ def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: 
     done = start(settings)
     _, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(settings, before, learned.town.data_subject.name)
+    require_answered(settings, before, brief.town.data_subject.name)
 
 
-def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned: Any) -> None:
+def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, brief: Any) -> None:
     _, _, before = look(on_postgres)
     process = start(on_postgres)
     # In the midst of forgetting, as a rule.
@@ -257,7 +257,7 @@ def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned:
     done = start(on_postgres)
     _, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(on_postgres, before, learned.town.data_subject.name)
+    require_answered(on_postgres, before, brief.town.data_subject.name)
     # Neither the ledger nor what DBOS remembers fell back to files.
     assert not list(on_postgres.workspace.rglob("*.db"))
 
@@ -276,9 +276,9 @@ def approved(settings: Settings, name: str, **order: Any) -> str:
 
 @pytest.mark.slow
 def test_who_is_approved_together_is_answered_together_whatever_is_killed(
-    settings: Settings, learned: Any
+    settings: Settings, brief: Any
 ) -> None:
-    names = [learned.town.data_subject.name, learned.town.residents[1].name]
+    names = [brief.town.data_subject.name, brief.town.residents[1].name]
     assert names[0] != names[1]
     second = approved(settings, names[1])
     process = start(settings, kill="after publish")
@@ -308,9 +308,9 @@ def test_who_is_approved_together_is_answered_together_whatever_is_killed(
 
 @pytest.mark.slow
 def test_where_one_of_several_is_called_off_the_other_begins_again(
-    settings: Settings, learned: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, brief: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = approved(settings, learned.town.residents[1].name)
+    second = approved(settings, brief.town.residents[1].name)
     answered: list[list[str]] = []
 
     def forget(_: Any, identifier: str) -> str:

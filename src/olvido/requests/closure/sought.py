@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,16 +63,21 @@ class Prints:
         """All runs that were compared with the other records."""
         return self.texts | self.shared
 
-    def found(self, path: Path, key: NameKey) -> bool:
-        """Whether a file has the words of a record, as far as the digests show."""
+    def searched(self, key: NameKey) -> Callable[[Path], bool]:
+        """Return what tells whether a file has the words of a record, as far as digests show it.
+
+        One for many files: the words that it met in one are known in the next.
+        """
         firsts, lasts = ({pair[i] for pair in self.pairs} for i in (0, 1))
-        return _stands(path, key, self.texts) or (
-            _stands(path, key, firsts) and _stands(path, key, lasts)
-        )
+        text, first, last = (_standing(key, some) for some in (self.texts, firsts, lasts))
+        return lambda path: text(path) or (first(path) and last(path))
 
 
-def _stands(path: Path, key: NameKey, digests: Collection[str]) -> bool:
-    return bool(digests) and CopySearch([], key=key, names=digests).look(path).mentions > 0
+def _standing(key: NameKey, digests: Collection[str]) -> Callable[[Path], bool]:
+    if not digests:
+        return lambda _: False
+    search = CopySearch([], key=key, names=digests)
+    return lambda path: search.look(path).mentions > 0
 
 
 def prints_of(store: Store, request: Request) -> Prints | None:
@@ -296,15 +301,16 @@ class Sought:
 
     def printed(self, path: Path) -> bool:
         """Whether a file has the words of records whose rows are erased."""
-        return self._prints is not None and self._prints.found(path, self.context.store.key)
+        return self._printed is not None and self._printed(path)
 
     @cached_property
-    def _prints(self) -> Prints | None:
-        """The digests of the words of records whose rows are erased; None where no row is."""
+    def _printed(self) -> Callable[[Path], bool] | None:
+        """Looks for the words of records whose rows are erased; None where no row is."""
         there = sum(map(len, self.rows.values()))
         if there == sum(map(len, self.ids.values())):
             return None
-        return prints_of(self.context.store, self.request)
+        prints = prints_of(self.context.store, self.request)
+        return None if prints is None else prints.searched(self.context.store.key)
 
     @cached_property
     def _alike(self) -> list[dict[str, Any]]:

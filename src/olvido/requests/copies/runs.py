@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ _MOST_WORDS = 2_000_000
 _ANCHOR = 4
 _BITS = 20
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+_FEW_WORDS = 1 << 18
 
 
 class NameKey(Protocol):
@@ -126,7 +128,6 @@ class Runs:
         # A word that is in no run never gives the hash of a run.
         values[known] = 0
         self._values = values
-        self._powers = self._inverses = np.ones(1, dtype=np.uint64)
         by_length: dict[int, list[int]] = {}
         for number, run in enumerate(runs):
             by_length.setdefault(len(run), []).append(number)
@@ -156,11 +157,12 @@ class Runs:
 
     def find(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
         """[hits] the offset of each run found, and [hits] its index."""
-        self._grow(len(numbers) + 1)
-        inverses = self._inverses
+        if not self._anchors:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        powers, inverses = _powers(max(_FEW_WORDS, 1 << len(numbers).bit_length()))
         valued = self._values[np.minimum(numbers, self._known)]
         sums = np.zeros(len(numbers) + 1, dtype=np.uint64)
-        np.cumsum(valued * self._powers[: len(numbers)], out=sums[1:])
+        np.cumsum(valued * powers[: len(numbers)], out=sums[1:])
         places, which = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         for width, (anchors, maybe, lengths) in self._anchors.items():
             count = len(numbers) - width + 1
@@ -186,14 +188,16 @@ class Runs:
         kept = np.array(true, dtype=np.bool_)
         return found[kept], which_run[kept]
 
-    def _grow(self, size: int) -> None:
-        if len(self._powers) < size:
-            size = max(size, 1 << 18)
-            inverse = np.uint64(pow(int(_ODD), -1, 2**64))
-            for name, base in (("_powers", _ODD), ("_inverses", inverse)):
-                steps = np.full(size, base, dtype=np.uint64)
-                steps[0] = 1
-                setattr(self, name, np.multiply.accumulate(steps))
+
+@lru_cache(maxsize=2)
+def _powers(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """[size] the powers of the base of the hashes from 1 on, and [size] those of its inverse."""
+    made = []
+    for base in (_ODD, np.uint64(pow(int(_ODD), -1, 2**64))):
+        steps = np.full(size, base, dtype=np.uint64)
+        steps[0] = 1
+        made.append(np.multiply.accumulate(steps))
+    return made[0], made[1]
 
 
 class NameFinder:
