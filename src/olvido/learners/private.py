@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from olvido.training.private.accounting import (
 )
 from olvido.training.private.clipping import Clipped, Unit
 from olvido.training.private.sampling import UNITS, Poisson, Secret, require_units, units_of
-from olvido.training.recipe import Recipe
+from olvido.training.recipe import Recipe, require_numbers
 from olvido.training.records import by_id, ids_of
 from olvido.training.traces.base import Trace
 from olvido.training.traces.declared import NO_LOG
@@ -44,6 +45,10 @@ _PROVED = 3
 """Units whose gradients are compared with plain ones before the first step, two records of each."""
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+
+_NUMBERS = ("epsilon", "noise", "delta", "quantile", "noise_seed")
+"""Options that are numbers, or None."""
 
 
 class Private(Options):
@@ -88,10 +93,11 @@ class Private(Options):
         ):
             if value not in known:
                 raise UnknownName(name, value, known)
+        given = {name for name in _NUMBERS if getattr(self, name) is not None}
+        require_numbers(self, whole=["most", *given & {"noise_seed"}], real=given - {"noise_seed"})
         require_count("most", self.most)
-        for name in ("epsilon", "noise"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+        for name in sorted(given & {"epsilon", "noise"}):
+            if not 0 < (value := getattr(self, name)) < math.inf:
                 raise InputError(ParameterName(name), f" must be a positive number, got {value}")
         if self.epsilon is not None and self.noise is not None:
             raise InputError(

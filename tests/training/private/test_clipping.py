@@ -69,7 +69,7 @@ def by_hand(model: Any, task: Any, units: Sequence[Unit], clip: float = CLIP) ->
         clipped += bool(norm > clip)
         for t, m in zip(total, mean, strict=True):
             t += m * min(1.0, clip / float(norm))
-    assert 0 < clipped, "no unit was clipped"
+    assert clipped > 0, "no unit was clipped"
     return total
 
 
@@ -127,8 +127,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def pictures() -> tuple[Example, ...]:
     torch.manual_seed(1)
     return examples(
-        {"id": str(n), "input": torch.randn(SHAPE).numpy(), "label": "abc"[n % 3]}
-        for n in range(9)
+        {"id": str(n), "input": torch.randn(SHAPE).numpy(), "label": "abc"[n % 3]} for n in range(9)
     )
 
 
@@ -176,3 +175,208 @@ def test_language_models(
     assert part.one_pass
     expected = by_hand(language_model, task, people)
     assert apart(stepped(language_model, part, people), expected) < 1e-5
+
+
+def test_a_long_text_is_read_in_windows_by_itself(people: list[Unit], tokenizer: Any) -> None:
+    task = Language(tokenizer, max_tokens=12)
+    texts = [" ".join(r.prompt for r in unit) for unit in people[1:]]
+    rows = examples({"text": text} for text in texts)
+    assert max(map(task.width, rows)) > 24
+    model = llama(tokenizer)
+    part = gradients(model, task)
+    units: list[Unit] = [rows[:1], rows[1:]]
+    assert apart(stepped(model, part, units), by_hand(model, task, units)) < 1e-5
+
+
+def test_one_update_whatever_is_in_memory(people: list[Unit], task: Language, gpt2: Any) -> None:
+    """A unit of five records that pass two by two is clipped once, as a whole."""
+    found = []
+    for most in (1, 2, 3, 5, 64):
+        model = copy.deepcopy(gpt2)
+        recipe = Recipe(batch_size=4, optimizer="sgd", lr=1.0, beta1=0.0, clip=1e-9, warmup=0.0)
+        part = gradients(model, task, most=most, noise=0.5, expected=3.0)
+        loop = Loop(model, recipe, total=2, seed=0, gradients=part)
+        for dropout in model.modules():
+            if isinstance(dropout, nn.Dropout):
+                dropout.p = 0.0
+        for step in range(2):
+            loop.step(step, part.passes(people))
+        found.append([p.detach() for p in model.parameters()])
+    before = torch.cat([p.detach().flatten() for p in gpt2.parameters()])
+    assert float((torch.cat([p.flatten() for p in found[0]]) - before).norm()) > 0.1
+    for other in found[1:]:
+        assert apart(other, found[0]) < 1e-6
+
+
+def test_a_dropped_out_step_adds_noise_and_counts(gpt2: Any, task: Language) -> None:
+    model = copy.deepcopy(gpt2)
+    part = gradients(model, task, noise=2.0, expected=5.0)
+    loop = Loop(model, Recipe(), total=2, seed=0, gradients=part)
+    before = [p.detach().clone() for p in model.parameters()]
+    assert loop.step(0, part.passes([])) == 0.0
+    assert all(not torch.equal(b, p) for b, p in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("quantile", [0.2, 0.8])
+def test_the_clipping_bound_follows_its_quantile(quantile: float) -> None:
+    model, rows = NETWORKS["linear"](), pictures()
+    task = Labels.made(None, {"task": "labels"}, rows)
+    units: list[Unit] = [(row,) for row in rows]
+    # With hardly any noise, counts are right; the sums are noised by so much more than asked.
+    part = gradients(model, task, quantile=quantile, expected=len(rows), clip=9.0, noise=1e-3)
+    for _ in range(60):
+        stepped(model, part, units)
+    norms = []
+    for (row,) in units:
+        loss = task.losses(model, task.collate([row])).sum()
+        each = torch.autograd.grad(loss, list(model.parameters()))
+        norms.append(float(torch.cat([g.flatten() for g in each]).norm()))
+    share = sum(norm <= part.clip for norm in norms) / len(norms)
+    assert abs(share - quantile) < 0.25
+    assert part.clip != 9.0
+
+
+class Mixing(nn.Module):
+    """Looks at the other rows of its batch."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return given - given.mean(0)
+
+
+def test_records_that_see_each_other_are_refused() -> None:
+    rows = pictures()
+    task = Labels.made(None, {"task": "labels"}, rows)
+    model = classifier(nn.Flatten(), Mixing(), nn.Linear(72, 3))
+    with pytest.raises(InputError, match="changes with the records beside it"):
+        gradients(model, task).prove([rows[:2], rows[2:3]])
+
+
+class Outside(nn.Module):
+    """Uses a layer's weight without the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(72, 72), nn.Linear(72, 3)
+
+    def forward(self, given: Tensor) -> Tensor:
+        given = given.flatten(1)
+        return self.head(self.layer(given) @ self.layer.weight)
+
+
+def test_a_weight_used_outside_of_its_layer_is_noticed() -> None:
+    rows = pictures()
+    task = Labels.made(None, {"task": "labels"}, rows)
+    model = classifier(Outside())
+    part = gradients(model, task)
+    units: list[Unit] = [rows[:2], rows[2:3], rows[3:7]]
+    assert part.prove(units) == "a weight is used outside of its layer"
+    assert apart(stepped(model, part, units), by_hand(model, task, units)) < 1e-5
+
+
+# What goes wrong in private training elsewhere: each has to break a promise here.
+
+
+def broken(model: Any, task: Task, people: list[Unit]) -> set[str]:
+    """The promises that a private step breaks."""
+    found = set()
+    part = gradients(model, task, most=4)
+    if apart(stepped(model, part, people), by_hand(model, task, people)) > 1e-4:
+        found.add("clipped sum")
+    part = gradients(model, task, expected=7.0)
+    sevenfold = [7 * g for g in stepped(model, part, people[:3])]
+    if apart(sevenfold, by_hand(model, task, people[:3])) > 1e-4:
+        found.add("expected size")
+    part = gradients(model, task, noise=2.0, expected=5.0)
+    steps = [torch.cat([g.flatten() for g in stepped(model, part, [])]) for _ in range(2)]
+    if any(abs(float(noise.std()) / (2 * CLIP / 5) - 1) > 0.05 for noise in steps):
+        found.add("noise")
+    if abs(float(torch.corrcoef(torch.stack(steps))[0, 1])) > 0.05:
+        found.add("fresh noise")
+    return found
+
+
+def no_noise(patch: pytest.MonkeyPatch) -> None:
+    begin = Clipped.__init__
+
+    def quiet(self: Clipped, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        self._noise = 0.0
+
+    patch.setattr(Clipped, "__init__", quiet)
+
+
+def clipped_after_averaging(patch: pytest.MonkeyPatch) -> None:
+    def factors(self: Clipped, squares: Tensor) -> Tensor:
+        return (self.clip / squares.mean().sqrt()).clamp_max(1.0).expand(len(squares))
+
+    patch.setattr(Clipped, "_factors", factors)
+
+
+def without_the_tied_part(patch: pytest.MonkeyPatch) -> None:
+    def squares(self: Any) -> Tensor:
+        return self.lookups.squares() + self.products.squares()
+
+    patch.setattr("olvido.training.private.norms.Tied.squares", squares)
+
+
+def divided_by_the_realised_size(patch: pytest.MonkeyPatch) -> None:
+    passes = Clipped.passes
+
+    def counting(self: Clipped, drawn: Sequence[Unit]) -> Any:
+        self._expected = max(len(drawn), 1)
+        return passes(self, drawn)
+
+    patch.setattr(Clipped, "passes", counting)
+
+
+def one_seed_for_all_steps(patch: pytest.MonkeyPatch) -> None:
+    seed = Secret.seed
+    patch.setattr(Secret, "seed", lambda self, step, what: seed(self, 0, what))
+
+
+def accumulation_clipped_once(patch: pytest.MonkeyPatch) -> None:
+    forward = Clipped._forward
+
+    def as_one(self: Clipped, units: Sequence[Unit]) -> Any:
+        loss, layout = forward(self, units)
+        one = clipping.Layout(layout.rows * 0, None if layout.picked is None
+                              else layout.picked * 0, 1)  # fmt: skip
+        return loss, one
+
+    patch.setattr(Clipped, "_forward", as_one)
+
+
+FRAUDS = {
+    no_noise: "noise",
+    clipped_after_averaging: "clipped sum",
+    without_the_tied_part: "clipped sum",
+    divided_by_the_realised_size: "expected size",
+    one_seed_for_all_steps: "fresh noise",
+    accumulation_clipped_once: "clipped sum",
+}
+
+
+def test_an_honest_step_breaks_no_promise(gpt2: Any, task: Language, people: list[Unit]) -> None:
+    assert broken(copy.deepcopy(gpt2), task, people) == set()
+
+
+@pytest.mark.parametrize("fraud", FRAUDS, ids=lambda fraud: fraud.__name__)
+def test_a_fraud_is_found(
+    fraud: Callable[[pytest.MonkeyPatch], None],
+    gpt2: Any,
+    task: Language,
+    people: list[Unit],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fraud(monkeypatch)
+    assert FRAUDS[fraud] in broken(copy.deepcopy(gpt2), task, people)
+
+
+def test_a_wrong_rule_is_noticed_before_the_first_step(
+    gpt2: Any, task: Language, people: list[Unit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_the_tied_part(monkeypatch)
+    model = copy.deepcopy(gpt2)
+    part = gradients(model, task)
+    assert part.prove(people[:2]) is not None
+    assert apart(stepped(model, part, people), by_hand(model, task, people)) < 1e-5

@@ -79,8 +79,8 @@ class Spent:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, with the relation and the expected batch beside them."""
-        return asdict(self) | {"relation": RELATION, "batch": self.batch}
+        """Return plain values; relation, expected batch and words for people stand beside them."""
+        return asdict(self) | {"relation": RELATION, "batch": self.batch, "promise": str(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -89,8 +89,7 @@ class Spent:
         Raises:
             ValueError: another neighbouring relation, under which the numbers mean something else.
         """
-        given = dict(values)
-        given.pop("batch")
+        given = {name: value for name, value in values.items() if name not in ("batch", "promise")}
         if (relation := given.pop("relation")) != RELATION:
             raise ValueError(f"expected the relation {RELATION!r}, got {relation!r}")
         return cls(**given)

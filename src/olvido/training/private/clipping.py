@@ -156,21 +156,30 @@ class Clipped(Plain):
                     "of a record changes with the records beside it: leave out what mixes them "
                     "(packed sequences, statistics over a batch, routing with limited capacity)"
                 )
-            try:
-                together = self._gradients(units)
-            except CannotSeparate:
-                self.one_pass = False
-                return "a layer does not keep records apart by rows"
-            for number, unit in enumerate(units):
-                found = together(number)
-                plain = self._alone(unit)[0]
-                apart = sum(
-                    float((f - p).square().sum()) for f, p in zip(found, plain, strict=True)
-                )
-                norm = sum(float(p.square().sum()) for p in plain)
-                if not apart <= self._close**2 * norm + 1e-12:
-                    self.one_pass = False
-                    return "a weight is used outside of its layer"
+            reason = self._differing(units)
+        self.one_pass = reason is None
+        return reason
+
+    def _differing(self, units: Sequence[Unit]) -> str | None:
+        """Why the rules for layers give other gradients than plain derivatives, if they do."""
+        loss, layout = self._forward(units)
+        try:
+            parts = self._recording.contributions(loss, layout)
+        except CannotSeparate:
+            return "a layer does not keep records apart by rows"
+        norms = self._squares(parts, layout).sqrt()
+        for number, unit in enumerate(units):
+            plain = self._alone(unit)[0]
+            factors = F.one_hot(torch.tensor(number), layout.units).to(norms)
+            apart = total = 0.0
+            for parameter, gradient in zip(self._parameters, plain, strict=True):
+                part = parts.get(id(parameter))
+                found = torch.zeros_like(gradient) if part is None else part[1].weighted(factors)
+                apart += float((found - gradient).square().sum())
+                total += float(gradient.square().sum())
+            close = self._close * total**0.5 + 1e-6
+            if not (apart**0.5 <= close and abs(float(norms[number]) - total**0.5) <= close):
+                return "a weight is used outside of its layer"
         return None
 
     def _alike(self, one: Tensor, other: Tensor) -> bool:
@@ -179,25 +188,6 @@ class Clipped(Plain):
     @property
     def _close(self) -> float:
         return _CLOSE * (1 if all(p.dtype.itemsize >= 4 for p in self.model.parameters()) else 20)
-
-    def _gradients(self, units: Sequence[Unit]) -> Callable[[int], list[Tensor]]:
-        """Gradients of units by the rules for layers; checked against the norms by those rules."""
-        loss, layout = self._forward(units)
-        parts = self._recording.contributions(loss, layout)
-        squares = self._squares(parts, layout)
-
-        def of(number: int) -> list[Tensor]:
-            factors = F.one_hot(torch.tensor(number), layout.units).to(squares)
-            made = [
-                parts[id(p)][1].weighted(factors) if id(p) in parts else torch.zeros_like(p).float()
-                for p in self._parameters
-            ]
-            norm = torch.stack([gradient.square().sum() for gradient in made]).sum().sqrt()
-            if not torch.allclose(norm, squares[number].sqrt(), rtol=self._close, atol=1e-6):
-                raise CannotSeparate
-            return made
-
-        return of
 
     def _together_later(self, units: Sequence[Unit]) -> Callable[[], Tensor]:
         """The loss of several units, whose gradients one backward pass separates."""
