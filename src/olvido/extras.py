@@ -39,6 +39,7 @@ EXTRAS = {
     "tofu": Extra(("datasets",), "reading the TOFU benchmark from the Hugging Face hub"),
     "smollm2": Extra(("gguf",), "converting the model smollm2, and reading weights in GGUF"),
     "images": Extra(("PIL",), "reading pictures"),
+    "private": Extra(("opacus",), "accounting for training with differential privacy"),
     "pandas": Extra(("pandas",), "a comparison's table as a DataFrame"),
     "mlflow": Extra(("mlflow",), "registering models with 'olvido models export --mlflow'"),
 }

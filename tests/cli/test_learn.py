@@ -169,3 +169,24 @@ def test_a_full_disk_leaves_no_model(
 ) -> None:
     with limited(100_000):
         refused(["learn", "city", "--model", files / "small", *QUICK], "room")
+
+
+def test_a_private_training_says_what_it_promises(
+    olvido: Olvido, refused: Refused, place: Path, files: Path
+) -> None:
+    pytest.importorskip("opacus")
+    asked = ("learn", "city", "--model", files / "small", *QUICK, "--learner", "private")
+    status, out, _ = olvido(*asked, "--noise", "2", "--option", "accountant=rdp", "--json")
+    assert status == 0
+    made = json.loads(out)
+    spent = made["privacy"]
+    assert (spent["unit"], spent["noise"], spent["secret"]) == ("subject", 2.0, True)
+    assert spent["relation"] == "add or remove one unit"
+    shown = json.loads(olvido("models", "show", made["id"], "--json")[1])
+    assert shown["recipe"]["privacy"] == spent
+    assert olvido("models", "export", made["id"], place / "out")[0] == 0
+    card = (place / "out" / "README.md").read_text("utf-8")
+    assert f"epsilon {spent['epsilon']:.3g} at delta" in card
+    refused([*asked], "give --epsilon (such as 3) or --noise")
+    refused([*asked, "--noise", "2", "--epsilon", "3"], "not both")
+    refused(["learn", "city", "--epsilon", "3"], "unknown option of monolith")

@@ -9,6 +9,7 @@ from olvido import registry
 from olvido.learners.monolith import Monolith as Monolith
 from olvido.learners.sharded import Sharded as Sharded
 from olvido.learners.modular import Modular as Modular
+from olvido.learners.private import Private as Private
 
 from olvido.learners.base import train as train
 from olvido.learners.family import LEARNERS as LEARNERS
@@ -22,6 +23,8 @@ from olvido.learners.trained import Trained as Trained
 from olvido.training.traces.declared import Declared as Declared
 from olvido.training.traces.declared import Watched as Watched
 from olvido.training.traces.steps import StepLog as StepLog
+from olvido.training.traces.private import PrivateRun as PrivateRun
+from olvido.training.private.accounting import Spent as Spent
 from olvido.training.traces.base import Edited as Edited
 from olvido.training.traces.base import OfRuns as OfRuns
 from olvido.training.traces.base import Placement as Placement

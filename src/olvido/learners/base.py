@@ -14,6 +14,7 @@ from olvido.errors import InputError, NothingChanged, ParameterName, StateError,
 from olvido.learners.family import LEARNERS, Learner
 from olvido.learners.parts import JobResult, itself
 from olvido.learners.trained import Trained
+from olvido.ledger.facts import PRIVATE
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, task_of
 from olvido.tasks.base import Row
@@ -105,7 +106,8 @@ def learner_of(trace: Trace) -> type[Learner]:
     if trace.learner is None:
         raise InputError("nothing is known of how the model was trained")
     if trace.learner in NO_LOG:
-        raise InputError(f"{NO_LOG[trace.learner]}: train it with 'olvido learn'")
+        instead = "" if trace.learner == PRIVATE else ": train it with 'olvido learn'"
+        raise InputError(NO_LOG[trace.learner] + instead)
     return LEARNERS.find(trace.learner)
 
 

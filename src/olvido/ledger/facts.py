@@ -259,6 +259,8 @@ WITNESSED: Final = "witnessed"
 it."""
 WATCHED: Final = "watched"
 """The learner's name of a training that another trainer ran while Olvido watched."""
+PRIVATE: Final = "private"
+"""The learner's name of a training with differential privacy, which keeps no log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

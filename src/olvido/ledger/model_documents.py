@@ -171,6 +171,7 @@ def model_card(store: Store, model: Model) -> str:
         f"# Model {model.id}",
         _made(model),
         *([_elsewhere(line)] if model.elsewhere else []),
+        *_private(line),
         "## What it learned from",
         _table(datasets, uses),
         "## What it forgot",
@@ -227,6 +228,17 @@ def _elsewhere(line: Sequence[Model]) -> str:
     said = f"Another trainer trained it while Olvido watched. Witnessed: {stated('witnessed')}."
     declared = stated("declared")
     return f"{said}{f' Declared, and not witnessed: {declared}.' if declared else ''}{more}"
+
+
+def _private(line: Sequence[Model]) -> list[str]:
+    """What trainings of this line promised, and to whom; nothing where none did."""
+    said = [f"- `{one.id}`: {one.recipe['privacy']['promise']}." for one in line
+            if "privacy" in one.recipe]  # fmt: skip
+    others = sum(one.method is None and "privacy" not in one.recipe for one in line)
+    if not said:
+        return []
+    further = "\n\nOther trainings of this line promised nothing." if others else ""
+    return ["## Differential privacy", "\n".join(said) + further]
 
 
 def _table(

@@ -245,7 +245,14 @@ def _recipe(training: Model) -> Recipe:
 
 def _noted(training: Model) -> dict[str, Any]:
     """What the ledger wrote down of a training's task."""
-    beside = {"base", "options", "declared", "unknown_data", *(f.name for f in fields(Recipe))}
+    beside = {
+        "base",
+        "options",
+        "declared",
+        "unknown_data",
+        "privacy",
+        *(f.name for f in fields(Recipe)),
+    }
     return {name: value for name, value in training.recipe.items() if name not in beside}
 
 

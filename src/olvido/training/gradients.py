@@ -20,11 +20,13 @@ class Gradients(Protocol):
     Attributes:
         rank, world: this process among those that share a step, and their number.
         together: whether every process has to run the model as often as the others.
+        clipped: whether the gradient is as long as it may be, so that the loop does not clip it.
     """
 
     rank: int
     world: int
     together: bool
+    clipped: bool
 
     def loss(self, compute: Callable[[], Tensor]) -> Tensor:
         """Compute one of the step's losses."""
@@ -53,7 +55,7 @@ class Gradients(Protocol):
 class Plain:
     """One process has all of a step."""
 
-    rank, world, together = 0, 1, False
+    rank, world, together, clipped = 0, 1, False, False
 
     def loss(self, compute: Callable[[], Tensor]) -> Tensor:
         """Compute it."""

@@ -75,6 +75,7 @@ class Loop:
         watch: called after every step.
         shared: all processes share each step, and each passes its part of the losses (see
             `shares`); otherwise each takes the step by itself.
+        gradients: how a step's gradients are put together; None: as the processes ask for.
 
     Attributes:
         model: the module to compute losses with: the given one, or its shards.
@@ -94,13 +95,14 @@ class Loop:
         seed: int,
         watch: Watcher | None = None,
         shared: bool = False,
+        gradients: Gradients | None = None,
     ) -> None:
         self.model, self.recipe, self.total, self.seed = model, recipe, total, seed
         self.device = next(model.parameters()).device
         # First, since accelerate has words of its own for what is not supported.
         shards = sharding() if shared else None
         self.accelerator = Accelerator(cpu=self.device.type == "cpu")
-        self.gradients: Gradients = Plain()
+        self.gradients: Gradients = gradients or Plain()
         self._recomputes = recipe.checkpointing or (shards is not None and recomputes())
         if self._recomputes:
             _recomputing(model, "enable")({"use_reentrant": False})
@@ -174,7 +176,8 @@ class Loop:
                 )
             for moved, parameter in self._copied():
                 moved.grad = None if parameter.grad is None else parameter.grad.float()
-            norm = whole(torch.nn.utils.clip_grad_norm_(self._moved, self.recipe.clip))
+            most = math.inf if gradients.clipped else self.recipe.clip
+            norm = whole(torch.nn.utils.clip_grad_norm_(self._moved, most))
             if not torch.isfinite(norm):
                 self._clear()
                 raise NotFinite(

@@ -26,7 +26,7 @@ _RANK = 65_536
 """An upper bound: no layer is as wide, and a larger rank than a layer's width gains nothing."""
 
 
-def _require_numbers(given: object, *, whole: Iterable[str], real: Iterable[str] = ()) -> None:
+def require_numbers(given: object, *, whole: Iterable[str], real: Iterable[str] = ()) -> None:
     """Refuse what is no number, or none that a float can hold.
 
     Raises:
@@ -63,9 +63,9 @@ class Lora:
     top_layers: int | None = None
 
     def __post_init__(self) -> None:
-        _require_numbers(self, whole=("rank",), real=("alpha", "dropout"))
+        require_numbers(self, whole=("rank",), real=("alpha", "dropout"))
         if self.top_layers is not None:
-            _require_numbers(self, whole=("top_layers",))
+            require_numbers(self, whole=("top_layers",))
         require_count("rank", self.rank, most=_RANK)
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
@@ -112,7 +112,7 @@ class Recipe:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _require_numbers(
+        require_numbers(
             self,
             whole=("epochs", "batch_size", "accumulate"),
             real=("lr", "warmup", "weight_decay", "beta1", "beta2", "clip"),
@@ -132,7 +132,7 @@ class Recipe:
         for name in ("epochs", "batch_size", "accumulate"):
             require_count(ParameterName(name), getattr(self, name))
         if self.micro_batch is not None:
-            _require_numbers(self, whole=("micro_batch",))
+            require_numbers(self, whole=("micro_batch",))
             require_count(ParameterName("micro_batch"), self.micro_batch)
         for name in ("master_weights", "checkpointing"):
             if not isinstance(getattr(self, name), bool):

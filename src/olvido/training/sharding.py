@@ -100,7 +100,7 @@ class Sharded:
         model: the sharded copy, which computes only inside `loss`.
     """
 
-    together = True
+    together, clipped = True, False
 
     def __init__(self, model: Module, accelerator: Accelerator) -> None:
         from accelerate import FullyShardedDataParallelPlugin

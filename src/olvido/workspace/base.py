@@ -24,7 +24,7 @@ from olvido.learners import (
 from olvido.learners.trained import write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned, training_of
-from olvido.ledger.facts import DECLARED, DatasetUse, Model
+from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.serving import enter_files, serve
 from olvido.models import Loaded, function_digest, save
@@ -32,7 +32,9 @@ from olvido.models.classifiers.networks import Architecture, is_factory, usual
 from olvido.processes import from_main, under_way
 from olvido.registry import plain, settings
 from olvido.tasks import TASKS, Example, Labels, Language, Task, require_for
+from olvido.training.records import ids_of
 from olvido.training.traces.chain import Continued
+from olvido.training.traces.private import spent_by
 from olvido.workspace.reading import LedgerModel, Reading
 
 
@@ -126,11 +128,16 @@ class Workspace(Reading):
             learner=name,
             parents=parents,
             recipe={"base": base.name, **made.noted, **recipe.to_dict()}
-            | ({"options": options} if options else {}),
+            | ({"options": options} if options else {})
+            | ({} if (spent := spent_by(trained.trace)) is None else {"privacy": spent.to_dict()}),
             seed=seed,
             environment=trained.trace.environment,
         )
-        uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
+        # A private training leaves out what would make a person part of two units.
+        dropped = set(ids_of(records)) - trained.trace.taught
+        uses = [
+            DatasetUse(dataset=d.id, excluded=left_out[d.id] | self._in(d, dropped)) for d in used
+        ]
 
         def entered() -> Model:
             def cleared() -> None:
@@ -315,6 +322,12 @@ class Workspace(Reading):
 
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
+
+    def _in(self, dataset: DatasetVersion, ids: Collection[str]) -> frozenset[str]:
+        """Those of these records that are in a dataset."""
+        if not ids:
+            return frozenset()
+        return frozenset(r.id for r in self.store.records(dataset.id) if r.id in ids)
 
     def _whole(self, model: str, noted: Mapping[str, Any], records: Sequence[Example]) -> str:
         """The name of a model to start from; of a network with the shape and number of classes."""

@@ -45,6 +45,14 @@ def learn(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Such as shards=5, of the learner."),
     ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option("--epsilon", help="Of --learner private: the promise, such as 3."),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option("--noise", help="Of --learner private, in place of --epsilon: such as 0.8."),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     micro_batch: MicroBatch = None,
@@ -70,7 +78,9 @@ def learn(
     from olvido.workspace import Workspace
 
     require_model(model)
-    options = learner_options(learner, option or [])
+    given = (("epsilon", epsilon), ("noise", noise))
+    further = [f"{name}={value}" for name, value in given if value is not None]
+    options = learner_options(learner, [*(option or []), *further])
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
@@ -111,10 +121,13 @@ def learn(
         "consent_withdrawn": withdrawn,
         "note": widened(model, workspace.settings.dtype),
     }
+    shown = dict(document)
+    if (privacy := made.recipe.get("privacy")) is not None:
+        document["privacy"], shown["privacy"] = privacy, privacy["promise"]
     notes = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
     if document["note"] is not None:
         notes.append(str(document["note"]))
-    terminal.emit(document, table(("what", "value"), document.items()), *notes)
+    terminal.emit(document, table(("what", "value"), shown.items()), *notes)
 
 
 def _found_from_anywhere(model: str) -> str:

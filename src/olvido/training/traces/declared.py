@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NoReturn, Self
 
 from olvido.errors import InputError
-from olvido.ledger.facts import DECLARED, WATCHED
+from olvido.ledger.facts import DECLARED, PRIVATE, WATCHED
 from olvido.training.traces.base import OfRuns
 from olvido.training.traces.seen import Seen
 from olvido.training.traces.steps import Again, Origin, StepLog, TraceNote
@@ -18,13 +18,17 @@ NO_LOG: Mapping[str, str] = {
         "exact methods repeat steps that Olvido took itself, and another trainer trained this "
         "model while Olvido watched"
     ),
+    PRIVATE: (
+        "exact methods repeat logged steps, and a private training keeps neither its draws nor its "
+        "noise: train again without the records, which is a second release with a budget of its own"
+    ),
 }
 """Why exact methods do not apply, by the name of the learner."""
 
 
 @dataclass(frozen=True)
 class Elsewhere(OfRuns):
-    """A training that others ran: no run and no log, and the records that it is known by.
+    """A training without a log: no run, and the records that it is known by.
 
     Attributes:
         records: ids of the records that the model learned, as far as is known.
@@ -87,13 +91,14 @@ class Elsewhere(OfRuns):
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
         """Read the values of `to_note`."""
-        return cls(tuple(note.values["records"]), _origin(note))
+        return cls(tuple(note.values["records"]), origin_in(note))
 
     def _refuse(self) -> NoReturn:
         raise InputError(NO_LOG[self.learner])
 
 
-def _origin(note: TraceNote) -> Origin | None:
+def origin_in(note: TraceNote) -> Origin | None:
+    """The weights that a stored training began with, if they are known."""
     values = note.values
     if values["origin"] is None:
         return None
@@ -141,4 +146,4 @@ class Watched(Elsewhere):
     def from_note(cls, note: TraceNote) -> Self:
         """Read the values of `to_note`."""
         seen = Seen.from_dict(note.values["seen"])
-        return cls(tuple(note.values["records"]), _origin(note), seen)
+        return cls(tuple(note.values["records"]), origin_in(note), seen)

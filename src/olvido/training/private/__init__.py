@@ -1,0 +1,1 @@
+"""Training with differential privacy: who is drawn, how much each counts, and what it promises."""

@@ -1,0 +1,86 @@
+"""The trace of a private training: its promise, and neither draws nor losses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from olvido.ledger.facts import PRIVATE
+from olvido.training.private.accounting import Spent
+from olvido.training.traces.base import Trace
+from olvido.training.traces.chain import Continued
+from olvido.training.traces.declared import Elsewhere, origin_in
+from olvido.training.traces.steps import TraceNote
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateRun(Elsewhere):
+    """A training with differential privacy.
+
+    Attributes:
+        spent: its promise.
+        contract: the environment under which a chosen seed of the noise gives the same bits.
+        took: wall-clock seconds.
+        expected: tokens that were expected to pass forward and backward, without padding: their
+            real number would tell who was drawn.
+        notes: what was done otherwise than is usual.
+    """
+
+    spent: Spent
+    contract: Mapping[str, str]
+    took: float
+    expected: int
+    notes: tuple[str, ...] = ()
+
+    learner: ClassVar = PRIVATE
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The contract of the run."""
+        return self.contract
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the run."""
+        return self.took
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were expected to pass forward and backward."""
+        return self.expected
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Tokens of the training without these records, each counted alike."""
+        left = len(set(self.records).difference(ids))
+        return round(self.expected * left / len(self.records)) if self.records else 0
+
+    def to_note(self) -> dict[str, Any]:
+        """The same as of any training without a log, and the promise."""
+        return super().to_note() | {
+            "spent": self.spent.to_dict(),
+            "contract": dict(self.contract),
+            "took": self.took,
+            "expected": self.expected,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_note(cls, note: TraceNote) -> Self:
+        """Read the values of `to_note`."""
+        values = note.values
+        return cls(
+            tuple(values["records"]),
+            origin_in(note),
+            spent=Spent.from_dict(values["spent"]),
+            contract=values["contract"],
+            took=values["took"],
+            expected=values["expected"],
+            notes=tuple(values["notes"]),
+        )
+
+
+def spent_by(trace: Trace) -> Spent | None:
+    """The promise of the last training of a trace; None where it made none."""
+    last = trace.last if isinstance(trace, Continued) else trace
+    return last.spent if isinstance(last, PrivateRun) else None
