@@ -424,6 +424,7 @@ APART: Mapping[str, str] = {
     "olvido.cli.requests.lists": "lists of requests: ids, states and days, and nobody's name",
     "olvido.requests.workflow.reminding": "which deadlines the team was reminded of: ids and days",
     "olvido.service.sessions": "digests of what people on the team are signed in by",
+    "olvido.cli.models.forget": "what a forgetting did: digests, means of losses and options",
     "olvido.cli.requests.log": "signed heads of the log, which are digests",
     "olvido.files": "only writes what another module hands it",
     "olvido.data.inverted": "keyed digests of runs of words, removed with the rows they are of",

@@ -58,8 +58,16 @@ def refuse_beginnings(evidence: Evidence) -> None:
                 "were trained on all of them"
             )
         if sample and reference.digest in {one.origin for one in known}:
+            if evidence.original is None:
+                # The audited model may have lost what is kept itself, and is no measure of it.
+                raise InputError(
+                    f"reference {place} is what the model was trained from, and whether it learned "
+                    "what is kept shows beside the original model alone: give that too, or other "
+                    "references"
+                )
             theirs, own = (
-                fmean(score.loss for score in one.scores(sample)) for one in (reference, known[-1])
+                fmean(score.loss for score in one.scores(sample))
+                for one in (reference, evidence.original)
             )
             if not theirs <= own + LESS:
                 raise InputError(

@@ -73,8 +73,8 @@ class Arithmetic(Repaired):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scale is not None and not self.scale > 0:
-            raise InputError(f"scale must be above 0, got {self.scale}")
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise InputError(f"scale is a number above 0, got {self.scale}")
         require_count("passes", self.passes)
         require_count("beside", self.beside, least=0)
         self.patience = None if self.steps is not None else _healed
