@@ -1,11 +1,12 @@
 """SmolLM2 and ten TOFU authors: which start and which target forget as if never learned?
 
-    python benchmarks/origins_smollm2.py --tofu FOLDER --out build/origins-smollm2 --leaver 199
+    python benchmarks/origins_smollm2.py --tofu FOLDER --out build/origins-smollm2 --author 199
     python benchmarks/origins_smollm2.py --out build/origins-smollm2 --summary
 
 What benchmarks/origins.py asks of a tiny model. SmolLM2-135M-Instruct learns authors 190 to 199;
-one of them leaves. Each replicate has another leaver and its own retrained model; the original is
-the same. A second retrained model shows what chance does. Each setting is a piece of its own.
+one of them leaves, in each replicate another one, and each has its own retrained model. The
+original is the same. A second retrained model shows what chance does. Each setting is a piece of
+its own.
 """
 
 from __future__ import annotations
@@ -159,17 +160,17 @@ def summary(folder: Path) -> dict[str, Any]:
     }
     gold, rows, found = runs["retrained"], [], {}
     for name, each in runs.items():
-        for leaver in sorted(gold.keys() & each.keys()):
-            row, never = each[leaver], gold[leaver]
+        for author in sorted(gold.keys() & each.keys()):
+            row, never = each[author], gold[author]
             cells = {measure: row[measure] - never[measure] for measure in MEASURES}
             cells["p"] = forget_quality(row["ratios"], never["ratios"])
             cells["share"] = row["share"]
-            found[f"{name}, {leaver}"] = cells
+            found[f"{name}, {author}"] = cells
             values = never if name == "retrained" else cells
             sign = ".3f" if name == "retrained" else "+.3f"
             shown = [f"{values[measure]:{sign}}" for measure in MEASURES]
-            rows.append([name, leaver, *shown, f"{cells['p']:.2g}", f"{row['share']:.0%}"])
-    columns = ["setting", "leaver", *MEASURES, "p", "tokens"]
+            rows.append([name, author, *shown, f"{cells['p']:.2g}", f"{row['share']:.0%}"])
+    columns = ["setting", "author", *MEASURES, "p", "tokens"]
     harness.show(harness.table(columns, rows))
     return {"rows": found, "cells": runs}
 
@@ -182,24 +183,24 @@ def main() -> None:
     """Make the pieces of one replicate, or show what there is."""
     parser = harness.arguments(__doc__, folder=True, threads=1)
     parser.add_argument("--tofu", default=None, help="folder or hub id of TOFU")
-    parser.add_argument("--leaver", type=int, default=199, choices=AUTHORS)
+    parser.add_argument("--author", type=int, default=199, choices=AUTHORS, help="who leaves")
     parser.add_argument("--settings", default="", help="with semicolons; all where left out")
     parser.add_argument("--summary", action="store_true", help="show the tables of all pieces")
     args = harness.parsed(parser)
     if args.summary:
         harness.write(harness.header(**summary(args.out)), args.out / "origins_smollm2.json")
         return
-    seed = 199 - args.leaver
+    seed = 199 - args.author
     bench = Bench(
         args.tofu,
         args.out,
         authors=AUTHORS,
-        leaving=[args.leaver],
+        leaving=[args.author],
         seeds=(0, 100 + seed),
         recipe=RECIPE_HERE,
-        never=f"retrained-{args.leaver}",
+        never=f"retrained-{args.author}",
     )
-    folder = args.out / "cells" / f"{args.leaver}"
+    folder = args.out / "cells" / f"{args.author}"
     folder.mkdir(parents=True, exist_ok=True)
     for name in args.settings.split(";") if args.settings else SETTINGS:
         harness.once(

@@ -14,7 +14,7 @@ from olvido.errors import InputError, MissingNeed, OlvidoError, UnknownName
 from olvido.learners import Lora, Private, PrivateRun, Progress, Recipe, Trained, train
 from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, Language, examples
-from olvido.training.private.accounting import epsilon_of
+from olvido.training.private.accounting import Spent, epsilon_of
 
 pytest.importorskip("opacus")
 pytestmark = pytest.mark.filterwarnings(
@@ -44,6 +44,11 @@ def learn(
     return train(model, records=records, task=task, recipe=recipe, learner=Private(**about))
 
 
+def promise(trained: Trained) -> Spent:
+    assert isinstance(trained.trace, PrivateRun)
+    return trained.trace.spent
+
+
 def test_the_trace_says_what_was_spent(small: Any, people: Records, task: Language) -> None:
     before = weights_digest(small)
     seen: list[Progress] = []
@@ -65,15 +70,20 @@ def test_the_trace_says_what_was_spent(small: Any, people: Records, task: Langua
     assert (spent.units, spent.rate, spent.steps, spent.batch) == (7, 2 / 7, 7, 2.0)
     assert (spent.noise, spent.clip, spent.delta) == (1.5, 0.7, 1 / 70)
     assert (spent.unit, spent.dropped, spent.secret) == ("subject", 1, True)
-    about = {"delta": spent.delta, "rate": spent.rate, "steps": 7, "accountant": "rdp"}
-    assert spent.epsilon == epsilon_of(1.5, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {
+        "delta": spent.delta,
+        "rate": spent.rate,
+        "steps": 7,
+        "accountant": "rdp",
+    }
+    assert spent.epsilon == epsilon_of(1.5, **about)
     assert set(found.trace.present) == {r.id for r in people} - {"both"}
     # A loss was computed on people's records, and no noise was added to it.
     assert [(p.step, p.total, p.loss) for p in seen] == [(n, 7, None) for n in range(1, 8)]
 
 
 def test_a_record_as_unit(small: Any, people: Records, task: Language) -> None:
-    spent = learn(small, people, task, unit="record").trace.spent  # type: ignore[attr-defined]
+    spent = promise(learn(small, people, task, unit="record"))
     assert (spent.units, spent.dropped) == (len(people), 0)
 
 
@@ -84,8 +94,8 @@ def test_noise_is_fresh_unless_its_seed_is_chosen(
     digests = [run.digest for run in runs]
     assert digests[2] == digests[3]
     assert len(set(digests)) == 4
-    assert [run.trace.spent.secret for run in runs[1:3]] == [True, False]  # type: ignore[attr-defined]
-    assert "whoever knows it can undo" in str(runs[2].trace.spent)  # type: ignore[attr-defined]
+    assert [promise(run).secret for run in runs[1:3]] == [True, False]
+    assert "whoever knows it can undo" in str(promise(runs[2]))
 
 
 def test_nothing_is_stored_that_would_undo_the_promise(
@@ -102,7 +112,7 @@ def test_nothing_is_stored_that_would_undo_the_promise(
     assert note.keys() - known == {"spent", "contract", "took", "expected", "notes"}
     assert note["runs"] == {}
     back = Trained.load(tmp_path / "made")
-    assert back.trace.spent == found.trace.spent  # type: ignore[attr-defined]
+    assert promise(back) == promise(found)
     found.page(tmp_path / "page.html")
     assert "adding or removing one person" in (tmp_path / "page.html").read_text()
 

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,9 +37,9 @@ def test_epsilon_is_that_of_the_accountant(
 
 
 def test_the_noise_for_an_epsilon_gives_it() -> None:
-    about = {"delta": 1e-3, "rate": 0.1, "steps": 30, "accountant": "rdp"}
-    noise = noise_for(3.0, **about)  # type: ignore[arg-type]
-    found = epsilon_of(noise, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {"delta": 1e-3, "rate": 0.1, "steps": 30, "accountant": "rdp"}
+    noise = noise_for(3.0, **about)
+    found = epsilon_of(noise, **about)
     assert 2.98 < found <= 3.0
 
 
@@ -66,14 +67,14 @@ def test_too_little_noise_is_no_promise(noise: float) -> None:
 
 
 def test_what_cannot_be_promised() -> None:
-    about = {"delta": 1e-3, "rate": 0.1, "steps": 10}
+    about: dict[str, Any] = {"delta": 1e-3, "rate": 0.1, "steps": 10}
     for epsilon in (0.0, -1.0, 1000.0, math.nan):
         with pytest.raises(InputError, match="epsilon"):
-            noise_for(epsilon, **about)  # type: ignore[arg-type]
+            noise_for(epsilon, **about)
     with pytest.raises(UnknownName):
-        noise_for(1.0, **about, accountant="gdp")  # type: ignore[arg-type]
+        noise_for(1.0, **about, accountant="gdp")
     with pytest.raises(UnknownName):
-        epsilon_of(1.0, **about, accountant="gdp")  # type: ignore[arg-type]
+        epsilon_of(1.0, **about, accountant="gdp")
 
 
 def test_delta_is_at_most_a_tenth_of_a_unit() -> None:
@@ -93,8 +94,15 @@ def test_two_noised_sums_cost_what_one_costs() -> None:
 
 
 def test_what_was_spent_can_be_read_back() -> None:
-    about = {"accountant": "prv", "rate": 0.1, "noise": 1.1, "clip": 0.5, "steps": 9, "most": 8}
-    spent = Spent(epsilon=2.0, delta=1e-3, unit="subject", units=100, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {
+        "accountant": "prv",
+        "rate": 0.1,
+        "noise": 1.1,
+        "clip": 0.5,
+        "steps": 9,
+        "most": 8,
+    }
+    spent = Spent(epsilon=2.0, delta=1e-3, unit="subject", units=100, **about)
     values = json.loads(json.dumps(spent.to_dict()))
     assert Spent.from_dict(values) == spent
     assert values["batch"] == spent.batch == pytest.approx(10)

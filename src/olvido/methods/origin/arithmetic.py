@@ -55,8 +55,11 @@ class Arithmetic(Repaired):
         scale: of the vector; None: searched.
         passes: over the forget set while the vector is learned.
         beside: retained records in each of its steps; 0: none.
-        steps: of repair; None: until retained answers are the original's, 60 at the most; 0: none.
-        target: loss in nats a token up to which the scale is searched; None: as above.
+        steps: of repair; None: until the regulariser's loss on retained records (that of `kl` is
+            their answers' divergence from the original's) is 0.02 nats a token, 60 at the most; 0:
+            none.
+        target: loss in nats a token up to which the scale is searched, in the mean and, as a
+            probability, in the mean of probabilities; None: as above.
     """
 
     name: ClassVar = "arithmetic"
