@@ -84,7 +84,9 @@ class Shared:
 
 def _name(make: Callable[..., Any], given: tuple[Any, ...]) -> str:
     code = make.__code__
-    place = (Path(code.co_filename).name, code.co_qualname, *map(repr, given))
+    # The path and not the name alone: two conftest.py may each have a fixture of one name.
+    file = str(Path(code.co_filename).relative_to(ROOT))
+    place = (file, code.co_qualname, *map(repr, given))
     return hashlib.sha256("\0".join((*place, _source(), *_versions())).encode()).hexdigest()[:24]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.sharing import Shared
+from tests.sharing import ROOT, Shared
 from tests.tiers import touched_tests
 
 
@@ -67,6 +68,16 @@ def test_what_is_shared_is_made_once_whoever_asks_first(tmp_path: Path) -> None:
 def test_another_input_makes_another_thing(tmp_path: Path) -> None:
     shared = Shared(tmp_path)
     assert [shared.value(lambda n=n: n, n) for n in (1, 2, 1)] == [1, 2, 1]
+
+
+def test_functions_of_one_name_in_two_files_make_two_things(tmp_path: Path) -> None:
+    shared, found = Shared(tmp_path), []
+    for number, folder in enumerate(("methods", "requests")):
+        names: dict[str, Any] = {}
+        file = ROOT / "tests" / folder / "conftest.py"
+        exec(compile(f"def brief(): return {number}", str(file), "exec"), names)
+        found.append(shared.value(names["brief"]))
+    assert found == [0, 1]
 
 
 def test_what_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
