@@ -109,7 +109,33 @@ class Private(Options):
         if self.noise_seed is not None:
             require_seed(self.noise_seed)
 
-    def promise(self, plan: Poisson, recipe: Recipe) -> Spent:
+    def foretell(self, records: Sequence[Example], recipe: Recipe) -> Spent:
+        """What a training on these records will promise: `run` keeps the same in its trace.
+
+        Nothing is trained, and of the records only the people whom they name are looked at, who
+        count as public.
+
+        Raises:
+            InputError: too few units, or a promise of nothing.
+        """
+        return self._promise(self._draws(records, recipe), recipe)
+
+    def _draws(self, records: Sequence[Example], recipe: Recipe) -> Poisson:
+        """Who is drawn by what chance.
+
+        Raises:
+            InputError: too few units.
+        """
+        plan = Poisson(
+            units_of(records, self.unit),
+            recipe.batch_size * recipe.accumulate,
+            recipe.epochs,
+            self.most,
+        )
+        require_units(plan.units)
+        return plan
+
+    def _promise(self, plan: Poisson, recipe: Recipe) -> Spent:
         """The noise that a training will add, and all that it will have spent.
 
         Raises:
@@ -168,14 +194,8 @@ class Private(Options):
             NotFinite: a loss became nan.
         """
         _require_apart(model, recipe)
-        plan = Poisson(
-            units_of(records, self.unit),
-            recipe.batch_size * recipe.accumulate,
-            recipe.epochs,
-            self.most,
-        )
-        require_units(plan.units)
-        spent = self.promise(plan, recipe)
+        plan = self._draws(records, recipe)
+        spent = self._promise(plan, recipe)
         secret, began = Secret(self.noise_seed), time.perf_counter()
         learning = copy.deepcopy(model)
         with deterministic():

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -112,6 +113,7 @@ def require_delta(delta: float | None, units: int) -> float:
     return delta
 
 
+@cache
 def epsilon_of(
     noise: float, *, delta: float, rate: float, steps: int, accountant: str = "prv"
 ) -> float:
@@ -149,6 +151,7 @@ def epsilon_of(
     return found
 
 
+@cache
 def noise_for(
     epsilon: float, *, delta: float, rate: float, steps: int, accountant: str = "prv"
 ) -> float:
