@@ -268,3 +268,44 @@ def bisected(
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return low, high
+
+
+def crossing(
+    short: Callable[[float], float],
+    low: tuple[float, float],
+    high: tuple[float, float],
+    near: float,
+    rounds: int,
+) -> tuple[float, float]:
+    """Search where a falling function reaches 0, by false position.
+
+    The value of an end that stays twice is halved, so that the interval shrinks from both sides
+    (Illinois rule: Dowell and Jarratt 1971, BIT 11, 168-174). Of a smooth function three or four
+    values do.
+
+    Args:
+        short: positive below the point, 0 or less from there on; called once a round.
+        low, high: a point at which it is positive and one at which it is 0 or less, with its value.
+        near: how far below 0 is near enough.
+        rounds: points in between, at the most.
+
+    Returns:
+        The last point at which it was 0 or less, and its value there.
+
+    >>> crossing(lambda x: 0.25 - x, (0.0, 0.25), (1.0, -0.75), 1e-9, 5)
+    (0.25, 0.0)
+    """
+    (left, below), (right, above) = low, high
+    found, stayed = above, 0
+    for _ in range(rounds):
+        if found >= -near:
+            break
+        at = right - above * (right - left) / (above - below)
+        value = short(at)
+        if value > 0:
+            left, below = at, value
+            above, stayed = (above / 2 if stayed > 0 else above), 1
+        else:
+            right, above, found = at, value, value
+            below, stayed = (below / 2 if stayed < 0 else below), -1
+    return right, found
