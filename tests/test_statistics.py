@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import brentq
 from scipy.stats import fisher_exact
 from sklearn.metrics import roc_auc_score
 
@@ -23,7 +22,6 @@ from olvido.statistics import (
     by_luck,
     chance,
     clusters_of,
-    crossing,
     excess_draws,
     holm,
     limits,
@@ -308,25 +306,3 @@ def test_the_tail_of_a_bootstrap_is_never_nothing_and_nan_never_small() -> None:
     assert tail(draws, None, None) == 1.0
     assert tail(-draws, -0.1, 0.1) == pytest.approx(0.02)
     assert np.isnan(tail(np.array([0.0, np.nan]), -0.1, None))
-
-
-@given(st.floats(0.02, 0.98), st.floats(0.2, 6.0), st.floats(0.0, 5.0))
-def test_a_crossing_is_where_the_function_of_another_library_says(
-    at: float, power: float, bend: float
-) -> None:
-    called = []
-
-    def short(x: float) -> float:
-        called.append(x)
-        return float((at**power - x**power) * np.exp(bend * x))
-
-    ends = (0.0, short(0.0)), (1.0, short(1.0))
-    found, value = crossing(short, *ends, near=0.0, rounds=100)
-    assert value <= 0
-    assert found == pytest.approx(brentq(short, 0.0, 1.0, xtol=1e-13), abs=1e-6)
-    few, value = crossing(short, *ends, near=0.02, rounds=6)
-    assert at <= few * (1 + 1e-9) <= 1 + 1e-9
-    assert value == short(few) <= 0
-    called.clear()
-    crossing(short, *ends, near=0.02, rounds=6)
-    assert len(called) <= 6

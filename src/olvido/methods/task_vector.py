@@ -19,7 +19,7 @@ from olvido.methods.gradient.answers import FORWARD, shared_weights_copy
 from olvido.methods.gradient.calibration import remaining_trace, shortfall
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.types import Run, Split, StepMetrics
-from olvido.statistics import crossing
+from olvido.statistics import bisected
 from olvido.tasks import Example, Task
 from olvido.tasks.scoring import losses_of
 from olvido.training.environment import deterministic
@@ -27,9 +27,10 @@ from olvido.training.loop import Loop
 
 FARTHEST = 64.0
 """Largest scale that is tried."""
-ROUNDS, NEAR = 6, 0.02
-"""Scales that are tried between one that is too small and one that is not, at the most; and how far
-beyond the target is near enough, as a share of it."""
+GUESSES, NEAR = 3, 0.01
+"""Scales that are interpolated, and how far beyond the target is near enough, as a share of it."""
+HALVINGS = 6
+"""Halvings of the interval that is left where no guess was near enough."""
 LOOKS = 5
 """Scales that are tried in all, as a rule: loss grows smoothly with the scale."""
 
@@ -38,8 +39,8 @@ class TaskVector(Descent):
     """Subtract what learning the records adds: before - scale * (tuned - before).
 
     Ilharco et al. 2023, arXiv 2212.04089, negation (github.com/mlfoundations/task_vectors). The
-    scale is the smallest at which the records reach their targets, found by false position; each
-    try costs one forward pass over them.
+    scale is the smallest at which the records reach their targets, found by interpolation, else by
+    halving; each try costs one forward pass over them.
 
     Args:
         scale: factor of the vector; None: searched where there is a target, and 1 where there is
@@ -140,8 +141,8 @@ def subtracted(
         records: the forget set.
         task: evaluates them.
         goals: their targets.
-        scale: of the vector; None: the least at which the records reach their targets, found by
-            false position, or 1 where there are none.
+        scale: of the vector; None: the least at which the records reach their targets, searched,
+            or 1 where there are none.
         size: records a pass.
         farthest: the largest scale that is tried.
         short: how far losses are from their targets, as a share of these; 0 or less: there.
@@ -178,9 +179,16 @@ def subtracted(
     if low[1] <= 0:
         place(0.0)
         return 0.0, True, tried
-    found, _ = crossing(look, low, high, NEAR, ROUNDS)
-    place(found)
-    return found, True, tried
+    for _ in range(GUESSES):
+        (left, below), (right, above) = low, high
+        at = right - above * (right - left) / (above - below)
+        found = look(at)
+        if -NEAR <= found <= 0:
+            return at, True, tried
+        low, high = ((at, found), high) if found > 0 else (low, (at, found))
+    _, scale = bisected(lambda at: look(at) <= 0, low[0], high[0], HALVINGS)
+    place(scale)
+    return scale, True, tried
 
 
 def _learned(

@@ -149,15 +149,17 @@ def _healed(history: Sequence[StepMetrics], total: int) -> bool:
 
 
 def _still_telling(losses: Mapping[str, float], goals: Mapping[str, float]) -> float:
-    """How much more the mean loss and the mean probability tell than the targets do, whichever
-    tells more, as a share of the target.
+    """How much more the mean loss or the mean probability tell than the targets do, whichever is
+    more, in nats and as a share of the target.
 
     One vector moves some records farther than others. A mean loss is content with a few records
     that stay well known beside others that were pushed too far, a mean probability with the
     reverse; a scale that suits the last of all records harms what is kept.
     """
     goal = fmean(goals.values())
-    return max((goal - fmean(losses.values())) / goal, _likely(losses) / _likely(goals) - 1.0)
+    likely = _likely(losses)
+    told = math.log(likely / _likely(goals)) if likely else -math.inf
+    return max(goal - fmean(losses.values()), told) / goal
 
 
 def _likely(losses: Mapping[str, float]) -> float:
