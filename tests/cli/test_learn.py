@@ -210,7 +210,7 @@ def test_a_private_training_says_what_it_promises(
     refused(["budget"], "--worst")
     refused(["budget", "--worst", person["subject"]], "--worst")
     refused(["budget", "Nobody At All"], "no record in any dataset")
-    refused(["budget", "--worst", "--top", "0"], "--top")
+    refused(["budget", "--worst", "--top", "0"], "top must be at least 1")
     refused([*asked], "give --epsilon (such as 3) or --noise")
     refused([*asked, "--noise", "2", "--epsilon", "3"], "not both")
     refused([*asked, "--noise", "1e-9", "--dry-run"], "too little to promise anything")
