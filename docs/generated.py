@@ -23,7 +23,10 @@ BEGIN, END = "<!-- begin: order of imports -->\n", "<!-- end: order of imports -
 PAGES = {
     "workspace": ("Workspace and data", ("init", "data", "log", "key")),
     "models": ("Training and models", ("learn", "models", "verify-exact", "curvature", "trace")),
-    "forgetting": ("Forgetting and audits", ("forget", "audit", "compare", "verify-report")),
+    "forgetting": (
+        "Forgetting and audits",
+        ("forget", "audit", "audit-privacy", "compare", "verify-report"),
+    ),
     "requests": ("Requests", ("request",)),
     "answers": ("Answering requests", ("run", "remind", "certificate", "notice")),
     "service": ("The service", ("serve", "account", "token")),

@@ -19,6 +19,8 @@ from olvido.training.private.canaries import Canaries
 from olvido.training.traces.private import PrivateRun, private_run
 
 SCORE = "how much smaller the loss is than before the training"
+_DOUBLED = 11
+"""How often a hundred canaries are doubled before another promise is the better advice."""
 _EXAMINED = 6
 """Canaries whose gradients are compared with plain ones."""
 
@@ -119,9 +121,11 @@ def _audited(
 
 
 def enough(epsilon: float, delta: float) -> int | None:
-    """Canaries, to the next hundred, half of which can refute an epsilon if all are right."""
-    for count in range(100, 100_000, 100):
-        if ceiling(count // 2, count, delta) > epsilon:
+    """Canaries, to the next doubling, half of which can refute an epsilon if all are right."""
+    for count in (100 * 2**doubled for doubled in range(_DOUBLED)):
+        # As many units make the largest delta smaller.
+        known = min(delta, 1 / (10 * count))
+        if p_value(count // 2, count // 2, count, epsilon, known) < 1 - LEVEL:
             return count
     return None
 

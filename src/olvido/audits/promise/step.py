@@ -65,7 +65,7 @@ def examined(
 
     sums = [step(units, size=1.0, most=most)[0] for most in (64, 2)]
     apart = max(_apart(found, expected) for found in sums)
-    scaled = _apart(7 * step(units, size=7.0)[0], expected)
+    scaled = _apart(7 * step(units, size=7.0)[0], sums[0])
     noises = step([], size=5.0, noise=spent.noise, steps=2)
     count = noises[0].numel()
     spread = max(abs(float(one.std()) * 5.0 / (spent.noise * clip) - 1) for one in noises)

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,8 +26,6 @@ from olvido.training.private.sampling import Secret
 
 _WORDS = 3
 """Random words of a canary. More share their gradient's length, and one alone may be usual."""
-_TRIES = 50
-"""Draws from a vocabulary for each word: many of its tokens are no text by themselves."""
 
 
 @dataclass(frozen=True)
@@ -184,16 +183,15 @@ def _named(seed: int, number: int) -> str:
 
 def _words(tokenizer: Any, draw: np.random.Generator) -> Iterator[str]:
     """Words that are tokens of their own, in random order, and again from the first."""
-    places = draw.permutation(len(tokenizer))
-    found = 0
-    for tried in range(_TRIES * len(places)):
-        text = tokenizer.decode([int(places[tried % len(places)])]).strip()
-        if text.isalpha():
-            found += 1
+    words: dict[str, None] = {}
+    for place in draw.permutation(len(tokenizer)):
+        text = tokenizer.decode([int(place)]).strip()
+        if text.isalpha() and text not in words:
+            words[text] = None
             yield text
-        if not found and tried > len(places):
-            break
-    raise InputError("the tokenizer has no token that is a word: train without canaries")
+    if not words:
+        raise InputError("the tokenizer has no token that is a word: train without canaries")
+    yield from cycle(words)
 
 
 def _content(made: tuple[Example, ...], task: Task) -> str:
