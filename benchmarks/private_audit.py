@@ -78,10 +78,10 @@ def audited(name: str, seed: int) -> dict[str, Any]:
         )
         found = audit_privacy(made, tokenizer=tokenizer)
     assert isinstance(made.trace, PrivateRun)
-    return told(found) | {"fraud": name, "seed": seed, "notes": list(made.trace.notes)}
+    return kept(found) | {"fraud": name, "seed": seed, "notes": list(made.trace.notes)}
 
 
-def told(found: PrivacyAudit) -> dict[str, Any]:
+def kept(found: PrivacyAudit) -> dict[str, Any]:
     """What is kept of an audit."""
     return {
         "outcome": found.outcome.value,
@@ -148,7 +148,7 @@ def linear(runs: int) -> list[dict[str, Any]]:
             learner=Private(noise=3.0, accountant="rdp", canaries=80),
             seed=seed,
         )
-        found.append(told(audit := audit_privacy(made, task=task)) | {"epsilon": audit.epsilon})
+        found.append(kept(audit := audit_privacy(made, task=task)) | {"epsilon": audit.epsilon})
     return found
 
 

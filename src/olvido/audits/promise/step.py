@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, functional
 
 from olvido.schemas.privacy import StepCheck
 from olvido.tasks import Example, Task
@@ -48,9 +48,10 @@ def examined(
     norms = torch.stack([gradient.norm() for gradient in plain])
     # Some are clipped, and some are not.
     clip = float(norms.median())
-    expected = torch.stack(
-        [gradient * min(1.0, clip / float(n)) for gradient, n in zip(plain, norms, strict=True)]
-    ).sum(0)
+    expected = torch.zeros_like(plain[0])
+    for gradient, norm in zip(plain, norms, strict=True):
+        expected += gradient * min(1.0, clip / float(norm))
+    del plain
 
     def step(some: Sequence[Unit], *, size: float, noise: float = 1e-12, most: int = 64,
              steps: int = 1) -> list[Tensor]:  # fmt: skip
@@ -69,7 +70,7 @@ def examined(
     noises = step([], size=5.0, noise=spent.noise, steps=2)
     count = noises[0].numel()
     spread = max(abs(float(one.std()) * 5.0 / (spent.noise * clip) - 1) for one in noises)
-    alike = abs(float(torch.corrcoef(torch.stack(noises))[0, 1]))
+    alike = abs(float(functional.cosine_similarity(*noises, dim=0)))
     close = CLOSE * (1 if next(model.parameters()).dtype.itemsize >= 4 else 20)
     return (
         _check(SUM, apart, close),
