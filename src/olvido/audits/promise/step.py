@@ -17,9 +17,12 @@ from torch.nn import Module, functional
 from olvido.schemas.privacy import StepCheck
 from olvido.tasks import Example, Task
 from olvido.training.private.accounting import Spent
-from olvido.training.private.clipping import CLOSE, Clipped, Unit
+from olvido.training.private.clipping import Clipped, Unit
 from olvido.training.private.sampling import Secret
 
+_CLOSE = 2e-4
+"""Difference of gradients, as a share, that rounding may make in 32 bits; in 16 bits 200 times
+that. Measured on small models in 32 bits: 1e-6."""
 _SIGMAS = 6.0
 """Standard deviations by which a measured spread or correlation may differ from the promised."""
 
@@ -46,8 +49,8 @@ def examined(
     ]
     plain = [_plain(model, task, unit) for unit in units]
     norms = torch.stack([gradient.norm() for gradient in plain])
-    # Some are clipped, and some are not.
-    clip = float(norms.median())
+    # One is not clipped, so that a bound for all together shows, and the others by much.
+    clip = float(norms.min()) * 1.01
     expected = torch.zeros_like(plain[0])
     for gradient, norm in zip(plain, norms, strict=True):
         expected += gradient * min(1.0, clip / float(norm))
@@ -71,7 +74,7 @@ def examined(
     count = noises[0].numel()
     spread = max(abs(float(one.std()) * 5.0 / (spent.noise * clip) - 1) for one in noises)
     alike = abs(float(functional.cosine_similarity(*noises, dim=0)))
-    close = CLOSE * (1 if next(model.parameters()).dtype.itemsize >= 4 else 20)
+    close = _CLOSE * (1 if next(model.parameters()).dtype.itemsize >= 4 else 200)
     return (
         _check(SUM, apart, close),
         _check(SIZE, scaled, close),

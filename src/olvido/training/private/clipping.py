@@ -29,7 +29,7 @@ _RATE = 0.2
 _SHARE = 20
 """The expected units of a step for each standard deviation of the noise of a count, there too."""
 
-CLOSE = 2e-3
+_CLOSE = 2e-3
 """Difference of norms, as a share, that rounding may make in 32 bits; in 16 bits 20 times that."""
 
 
@@ -187,7 +187,7 @@ class Clipped(Plain):
 
     @property
     def _close(self) -> float:
-        return CLOSE * (1 if all(p.dtype.itemsize >= 4 for p in self.model.parameters()) else 20)
+        return _CLOSE * (1 if all(p.dtype.itemsize >= 4 for p in self.model.parameters()) else 20)
 
     def _together_later(self, units: Sequence[Unit]) -> Callable[[], Tensor]:
         """The loss of several units, whose gradients one backward pass separates."""
