@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+import torch
 from tests.training.private.frauds import FRAUDS, Fraud
 from torch import nn
 
@@ -43,6 +44,22 @@ def test_an_honest_step_keeps_every_promise(small: Any, gpt2: Any, task: Languag
 def test_a_model_of_a_few_weights_is_no_suspect() -> None:
     """Chance carries the spread of few numbers far."""
     model = nn.Sequential(nn.Linear(3, 2))
+    assert broken(model, Labels(["a", "b"], shape=(3,))) == set()
+
+
+def test_a_model_that_is_certain_is_no_suspect() -> None:
+    """Where no probability is left, some canaries have no gradient at all."""
+    model = nn.Sequential(nn.Linear(3, 2))
+    task = Labels(["a", "b"], shape=(3,))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1e4, 1e4, 1e4], [-1e4, -1e4, -1e4]]))
+    made = canaries(task, 6, seed=0, kind="float32")
+    losses = [float(task.losses(model, task.collate([record])).detach()) for record in made]
+    assert 0.0 in losses
+    assert broken(model, task) == set()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.copy_(torch.tensor([1e4, -1e4]))
     assert broken(model, Labels(["a", "b"], shape=(3,))) == set()
 
 
