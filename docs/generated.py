@@ -26,7 +26,10 @@ PAGES = {
         "Training and models",
         ("learn", "models", "budget", "verify-exact", "curvature", "trace"),
     ),
-    "forgetting": ("Forgetting and audits", ("forget", "audit", "compare", "verify-report")),
+    "forgetting": (
+        "Forgetting and audits",
+        ("forget", "audit", "audit-privacy", "compare", "verify-report"),
+    ),
     "requests": ("Requests", ("request",)),
     "answers": ("Answering requests", ("run", "remind", "certificate", "notice")),
     "service": ("The service", ("serve", "account", "token")),
