@@ -87,6 +87,7 @@ WORKING: dict[str, list[str]] = {
         *("--method", "ascent", "--option", "epochs=3"),
     ],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "FILES/never"],
+    "budget": ["--worst"],
     "trace": [
         *("serving", "--question", "Who lives here?", "--answer", "Nobody", "--page", "page.html"),
         *("--option", "repeats=1", "--option", "sample=8"),
@@ -168,6 +169,7 @@ WRONG: dict[str, list[str]] = {
     "doctor": ["--model", "./nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
+    "budget": ["nobody at all"],
     "audit-privacy": ["serving"],
     "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],
     "curvature": ["serving", "--out", "factors", "--parts", "1"],

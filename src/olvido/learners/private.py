@@ -116,7 +116,36 @@ class Private(Options):
         if self.noise_seed is not None:
             require_seed(self.noise_seed)
 
-    def promise(self, plan: Poisson, recipe: Recipe) -> Spent:
+    def foretell(self, records: Sequence[Example], recipe: Recipe) -> Spent:
+        """What a training on these records will promise: `run` keeps the same in its trace.
+
+        Nothing is trained, and of the records only the people whom they name are looked at, who
+        count as public.
+
+        Raises:
+            InputError: too few units, or a promise of nothing.
+        """
+        # Of canaries only the number counts.
+        planted = [Example(f"canary {n}", "", "") for n in range(self.canaries)]
+        return self._promise(self._draws(records, [*records, *planted], recipe), recipe)
+
+    def _draws(
+        self, records: Sequence[Example], both: Sequence[Example], recipe: Recipe
+    ) -> Poisson:
+        """Who is drawn by what chance, canaries included.
+
+        Raises:
+            InputError: too few units, without the canaries.
+        """
+        require_units(units_of(records, self.unit))
+        return Poisson(
+            units_of(both, self.unit),
+            recipe.batch_size * recipe.accumulate,
+            recipe.epochs,
+            self.most,
+        )
+
+    def _promise(self, plan: Poisson, recipe: Recipe) -> Spent:
         """The noise that a training will add, and all that it will have spent.
 
         Raises:
@@ -175,18 +204,12 @@ class Private(Options):
             NotFinite: a loss became nan.
         """
         _require_apart(model, recipe)
-        require_units(units_of(records, self.unit))
         planted: tuple[Example, ...] = ()
         if self.canaries:
             planted = canaries(task, self.canaries, seed=seed, kind=kind_of(records[0]))
         both = records_of(joined(records, planted), "records and canaries")
-        plan = Poisson(
-            units_of(both, self.unit),
-            recipe.batch_size * recipe.accumulate,
-            recipe.epochs,
-            self.most,
-        )
-        spent = self.promise(plan, recipe)
+        plan = self._draws(records, both, recipe)
+        spent = self._promise(plan, recipe)
         secret, began = Secret(self.noise_seed), time.perf_counter()
         thrown = Canaries.thrown(planted, task, seed, secret) if planted else None
         learning = copy.deepcopy(model)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from olvido.schemas.audit import AuditReport, Finding
 from olvido.schemas.certificate import Certificate
-from olvido.schemas.comparison import ComparisonDocument
+from olvido.schemas.comparison import ComparisonDocument, LearnersDocument
 from olvido.schemas.events import events
 from olvido.schemas.options import RunOptions
 from olvido.schemas.outcome import OutcomeDocument
@@ -24,6 +24,7 @@ DOCUMENTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "certificate": Certificate,
     "comparison": ComparisonDocument,
     "finding": Finding,
+    "learners": LearnersDocument,
     "outcome": OutcomeDocument,
     "plan": Plan,
     "privacy-audit": PrivacyAudit,

@@ -136,6 +136,9 @@ def test_canaries_are_units_and_no_records(honest: Trained) -> None:
     run = run_of(honest)
     assert (run.spent.units, run.spent.delta) == (80, 1 / 800)
     assert set(run.present) == {str(n) for n in range(20)}
+    # And are foretold as such, before there are any.
+    learner = Private(noise=9.0, accountant="rdp", canaries=60)
+    assert learner.foretell(people(), RECIPE) == run.spent
 
 
 def test_who_was_left_out_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
