@@ -47,6 +47,18 @@ def test_a_model_of_a_few_weights_is_no_suspect() -> None:
     assert broken(model, Labels(["a", "b"], shape=(3,))) == set()
 
 
+@pytest.mark.slow
+def test_a_model_of_many_weights_is_no_suspect() -> None:
+    """Sums of millions of squares are right to the sixth digit."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3000, 2000), nn.Tanh(), nn.Linear(2000, 2))
+    task = Labels(["a", "b"], shape=(3000,))
+    made = canaries(task, 6, seed=0, kind="float32")
+    found = {one.promise: one for one in examined(model, task, made, SPENT)}
+    assert all(one.holds for one in found.values())
+    assert found[SUM].off < 1e-5
+
+
 def test_a_model_that_is_certain_is_no_suspect() -> None:
     """Where no probability is left, some canaries have no gradient at all."""
     model = nn.Sequential(nn.Linear(3, 2))

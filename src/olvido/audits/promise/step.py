@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import Module, functional
+from torch.nn import Module
 
 from olvido.schemas.privacy import StepCheck
 from olvido.tasks import Example, Task
@@ -22,7 +22,7 @@ from olvido.training.private.sampling import Secret
 
 _CLOSE = 2e-4
 """Difference of gradients, as a share, that rounding may make in 32 bits; in 16 bits 200 times
-that. Measured on small models in 32 bits: 1e-6."""
+that. Measured in 32 bits on models of up to five million weights: 1e-6."""
 _NOTHING = 1e-9
 """A gradient that is as good as none."""
 _ROUNDED = 1e-3
@@ -53,13 +53,12 @@ def examined(
     ]
     plain = [_plain(model, task, unit) for unit in units]
     # What a model knows for certain has no gradient, and no length to be clipped to.
-    norms = torch.stack([gradient.norm() for gradient in plain]).clamp_min(_NOTHING)
+    norms = [max(_length(gradient), _NOTHING) for gradient in plain]
     # One is not clipped, so that a bound for all together shows, and the others by much.
-    some = norms[norms > _NOTHING]
-    clip = float(some.min()) * 1.01 if len(some) else 1.0
+    clip = 1.01 * min((norm for norm in norms if norm > _NOTHING), default=1.0)
     expected = torch.zeros_like(plain[0])
     for gradient, norm in zip(plain, norms, strict=True):
-        expected += gradient * min(1.0, clip / float(norm))
+        expected += gradient * min(1.0, clip / norm)
     del plain
 
     def step(some: Sequence[Unit], *, size: float, noise: float = 1e-12, most: int = 64,
@@ -78,9 +77,10 @@ def examined(
     scaled = _apart(7 * step(units, size=7.0)[0], sums[0])
     noises = step([], size=5.0, noise=spent.noise, steps=2)
     count = noises[0].numel()
-    spread = max(abs(float(n.std()) * 5.0 / (spent.noise * clip) - 1) for n in noises)
+    scale = spent.noise * clip / 5.0 * count**0.5
+    spread = max(abs(_length(noise) / scale - 1) for noise in noises)
     one, other = noises
-    alike = abs(float(functional.cosine_similarity(one, other, dim=0)))
+    alike = abs(float(one @ other)) / max(_length(one) * _length(other), _NOTHING)
     close = _CLOSE * (1 if next(model.parameters()).dtype.itemsize >= 4 else 200)
     return (
         _check(SUM, apart, close),
@@ -126,4 +126,9 @@ def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> T
 
 def _apart(one: Tensor, other: Tensor) -> float:
     """The distance of two gradients, as a share of the longer one's length."""
-    return float((one - other).norm() / torch.maximum(one.norm(), other.norm()).clamp_min(1e-12))
+    return _length(one - other) / max(_length(one), _length(other), _NOTHING)
+
+
+def _length(vector: Tensor) -> float:
+    # In 32 bits the sum of ten million squares is off by a thousandth.
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
