@@ -199,6 +199,18 @@ def test_a_private_training_says_what_it_promises(
     assert olvido("models", "export", made["id"], place / "out")[0] == 0
     card = (place / "out" / "README.md").read_text("utf-8")
     assert f"epsilon {spent['epsilon']:.3g} at delta" in card
+    worst = json.loads(olvido("budget", "--worst", "--top", "1", "--json")[1])
+    (person,) = worst["people"]
+    one = json.loads(olvido("budget", person["subject"], "--json")[1])
+    assert one == person | {"limit": None}
+    # What serves was trained without privacy.
+    assert one["epsilon"] is None
+    for words in (["--worst"], [person["subject"]]):
+        assert olvido("budget", *words)[0] == 0
+    refused(["budget"], "--worst")
+    refused(["budget", "--worst", person["subject"]], "--worst")
+    refused(["budget", "Nobody At All"], "no record in any dataset")
+    refused(["budget", "--worst", "--top", "0"], "top must be at least 1")
     refused([*asked], "give --epsilon (such as 3) or --noise")
     refused([*asked, "--noise", "2", "--epsilon", "3"], "not both")
     refused([*asked, "--noise", "1e-9", "--dry-run"], "too little to promise anything")

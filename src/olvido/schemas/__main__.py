@@ -17,6 +17,7 @@ from olvido.schemas.events import events
 from olvido.schemas.options import RunOptions
 from olvido.schemas.outcome import OutcomeDocument
 from olvido.schemas.plan import Plan
+from olvido.schemas.privacy import PrivacyAudit
 
 DOCUMENTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "audit-report": AuditReport,
@@ -26,6 +27,7 @@ DOCUMENTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "learners": LearnersDocument,
     "outcome": OutcomeDocument,
     "plan": Plan,
+    "privacy-audit": PrivacyAudit,
     "request-event": events(),
     "run-options": RunOptions,
 }

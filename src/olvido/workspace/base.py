@@ -37,6 +37,7 @@ from olvido.tasks import TASKS, Example, Labels, Language, Task, require_for
 from olvido.training.records import ids_of
 from olvido.training.traces.chain import Continued
 from olvido.training.traces.private import spent_by
+from olvido.workspace.budget import require_within
 from olvido.workspace.reading import LedgerModel, Reading
 
 
@@ -81,13 +82,17 @@ class Workspace(Reading):
         Raises:
             UnknownName: no such dataset, model, learner or option, or no such record to leave out.
             InputError: two datasets share a record id, or no record remains to train on.
-            StateError: the model to start from holds records that were to be forgotten.
+            StateError: the model to start from holds records that were to be forgotten, or a
+                person's budget of privacy would be passed.
             Overtaken: a record got a tombstone during the training; the new model is removed.
         """
         seed = self.settings.seed if seed is None else seed
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
         options = plain(settings(chosen) if options is None else options, name)
         used, left_out, records = self._to_learn(datasets, exclude)
+        if (limit := self.settings.privacy_limit) is not None:
+            spent = chosen.foretell(records, recipe) if isinstance(chosen, Private) else None
+            require_within(limit, self.store, records, spent)
         gone = frozenset[str]().union(*left_out.values())
         base, known = self.begin(self._whole(model, task or {}, records), seed)
         parents = () if known is None else (known.fact.id,)

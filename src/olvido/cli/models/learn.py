@@ -143,6 +143,11 @@ def learn(
     if (privacy := made.recipe.get("privacy")) is not None:
         document["privacy"], shown["privacy"] = privacy, privacy["promise"]
     notes = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    if planted := made.recipe.get("options", {}).get("canaries"):
+        notes.append(
+            f"{planted} canaries count as units: 'olvido audit-privacy {made.id}' tries to refute "
+            "the promise by them."
+        )
     if document["note"] is not None:
         notes.append(str(document["note"]))
     terminal.emit(document, table(("what", "value"), shown.items()), *notes)
