@@ -484,3 +484,25 @@ def test_a_long_entry_of_the_log_is_folded_and_a_short_one_is_not(
     assert "<summary>digests: 50</summary>" in row
     assert f"{7:064x}" in row
     assert "<details>" not in next(row for row in text.split("<tr>") if "alias" in row)
+
+
+def test_a_plan_shows_what_the_training_bounds_if_it_bounds_anything(
+    browser: TestClient, settings: Settings
+) -> None:
+    says = "A test of its weights recognises at most 2.8% of those who took part"
+    nothing = dict.fromkeys(
+        ("units", "epsilon", "delta", "accountant", "false_positives", "true_positives")
+    )
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        serving = store.model("serving").id
+        store.advance_request("req-0001", RequestStatus.LOCATED)
+        plan = {"model": serving, "routes": [], "chosen": CHOSEN}
+        store.advance_request("req-0001", RequestStatus.PLANNED, plan)
+    page = browser.get("/requests/req-0001")
+    assert page.status_code == 200
+    assert says not in page.text
+    promise = {"refusal": None, **nothing, "says": says}
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        plan = {**plan, "chosen": {**CHOSEN, "promise": promise}}
+        store.advance_request("req-0001", RequestStatus.PLANNED, plan)
+    assert says in browser.get("/requests/req-0001").text

@@ -17,6 +17,7 @@ from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
 from olvido.requests.not_learned import conclude, destroy, destroys, not_learned, planned
 from olvido.requests.planner import Choice, Route, choose, routes
+from olvido.requests.promise import promise_of
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.references import REFERENCES, lacking_references, repeated, unpaid
 from olvido.requests.scope import corrections, lineage_of
@@ -109,6 +110,7 @@ def plan(
         choice,
         training=loaded.fact.training,
         lacking=_lacking(workspace, loaded, split, choice, how),
+        promise=promise_of(workspace, loaded, _asked_of(loaded, lineages)),
     )
     for identifier in identifiers:
         request = workspace.store.request(identifier)
@@ -302,15 +304,7 @@ def _probes(workspace: Workspace, how: RunOptions) -> ProbeSets:
 def _split(
     workspace: Workspace, loaded: LedgerModel, lineages: Sequence[Lineage], probes: ProbeSets
 ) -> Split:
-    gone: set[str] = set()
-    for lineage in lineages:
-        states = {state.model.id: state for state in lineage.models}
-        state = states.get(loaded.fact.id)
-        if state is None or state.holding is not Holding.HOLDS:
-            raise InputError(
-                f"model {loaded.fact.id} holds no record of this subject: nothing to forget"
-            )
-        gone |= {record.id for record in state.contained}
+    gone = _asked_of(loaded, lineages)
     # All tombstoned records are left out too: what another model forgot is never trained on again.
     tombstoned = {
         r.id for d in workspace.left(loaded.fact) for r in workspace.store.tombstoned(d.dataset)
@@ -329,6 +323,24 @@ def _split(
     split = read_split(only(rows, gone), leaving(rows, gone), probes.calibrating)
     _tell_classes(loaded, split)
     return split
+
+
+def _asked_of(loaded: LedgerModel, lineages: Sequence[Lineage]) -> set[str]:
+    """The records of these requests that a model holds.
+
+    Raises:
+        InputError: it holds none of one of them.
+    """
+    asked: set[str] = set()
+    for lineage in lineages:
+        states = {state.model.id: state for state in lineage.models}
+        state = states.get(loaded.fact.id)
+        if state is None or state.holding is not Holding.HOLDS:
+            raise InputError(
+                f"model {loaded.fact.id} holds no record of this subject: nothing to forget"
+            )
+        asked |= {record.id for record in state.contained}
+    return asked
 
 
 def _tell_classes(loaded: LedgerModel, split: Split) -> None:

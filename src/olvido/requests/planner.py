@@ -16,7 +16,7 @@ from olvido.methods.base import with_origin
 from olvido.methods.gradient.calibration import base_losses
 from olvido.models.classifiers.networks import hidden_size
 from olvido.reporting.words import duration
-from olvido.schemas.plan import Chosen, Way
+from olvido.schemas.plan import Chosen, Promise, Way
 from olvido.tasks import Task
 from olvido.tasks.scoring import losses_of
 
@@ -143,6 +143,7 @@ class Choice:
         most: the predicted cost of trying all of them, without audits; None where one is unknown.
         training: whether the model's training is `witnessed` or `declared`; None: no model forgets.
         lacking: why the audit cannot be made yet, and what to do; None where it can.
+        promise: what a private training bounds of the records already; None where none was private.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
@@ -150,6 +151,7 @@ class Choice:
     most: Cost | None = None
     training: Training | None = None
     lacking: str | None = None
+    promise: Promise | None = None
 
     @property
     def chosen(self) -> Chosen:
@@ -162,6 +164,7 @@ class Choice:
             most_share_of_retraining=None if most is None else most.retraining,
             training=self.training,
             lacking=self.lacking,
+            promise=self.promise,
         )
 
 

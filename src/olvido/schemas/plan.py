@@ -25,6 +25,28 @@ class Way(Part):
     share_of_retraining: float | None
 
 
+class Promise(Part):
+    """What a private training bounds of the records to be forgotten, while the weights stay.
+
+    Attributes:
+        refusal: why nothing is bounded; the numbers are None then. None: they hold.
+        units: of the training, added or removed where the records are left out.
+        epsilon, delta: for all of these together; `accountant` computed those of one unit.
+        false_positives: the share of people who took no part that an attack names as well.
+        true_positives: at the most so large a share of those who took part is recognised then.
+        says: all of this in words.
+    """
+
+    refusal: str | None
+    units: int | None
+    epsilon: float | None
+    delta: float | None
+    accountant: str | None
+    false_positives: float | None
+    true_positives: float | None
+    says: str
+
+
 class Chosen(Part):
     """The methods to try, and why.
 
@@ -36,6 +58,7 @@ class Chosen(Part):
         training: `witnessed` or `declared`: whether Olvido saw the training of the model, or
             somebody said what it learned. None: no model has to forget.
         lacking: why the audit cannot be made yet, and what to do. None: it can.
+        promise: what the model bounds unchanged. None: its last training was not private.
     """
 
     order: tuple[str, ...]
@@ -44,6 +67,7 @@ class Chosen(Part):
     most_share_of_retraining: float | None = None
     training: Literal["witnessed", "declared"] | None = None
     lacking: str | None = None
+    promise: Promise | None = None
 
 
 class Group(Part):

@@ -21,8 +21,42 @@ divergences (Mironov 2017, arXiv 1702.07476)."""
 
 RELATION = "add or remove one unit"
 
+FALSE_POSITIVES = 0.01
+"""The share of people who took no part and are named all the same, at which an attack is judged
+(Carlini et al. 2022, arXiv 2112.03570)."""
+
 _LARGEST = 100.0
 """An epsilon beyond which nothing is promised: some accountants take all memory there."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a promise about one unit says of several together.
+
+    Attributes:
+        units: so many units are added or removed.
+        epsilon, delta: the distributions of the weights differ by no more.
+    """
+
+    units: int
+    epsilon: float
+    delta: float
+
+    def true_positives(self, false_positives: float = FALSE_POSITIVES) -> float:
+        """The largest share of those who took part that any test of the weights can recognise.
+
+        Kairouz et al. 2015 (arXiv 1311.0776), theorem 2.1: of the two inequalities one binds for a
+        small epsilon and the other for a large one.
+
+        Args:
+            false_positives: the share of those who took no part that the test names as well.
+
+        >>> round(Bound(1, 1.0, 0.0).true_positives(0.01), 3)
+        0.027
+        """
+        grown = math.exp(min(self.epsilon, 700.0)) * false_positives + self.delta
+        missed = math.exp(-self.epsilon) * max(0.0, 1 - self.delta - false_positives)
+        return min(1.0, grown, 1 - missed)
 
 
 @dataclass(frozen=True)
@@ -65,6 +99,21 @@ class Spent:
     def batch(self) -> float:
         """The expected number of units of a step."""
         return self.rate * self.units
+
+    def of_group(self, units: int) -> Bound:
+        """What is promised of so many units together: group privacy, by one unit after the other
+        (Dwork and Roth 2014, theorem 2.2; Vadhan 2017, lemma 7.2.2).
+
+        Raises:
+            InputError: no unit.
+        """
+        if units < 1:
+            raise InputError(f"a promise is about at least 1 unit, got {units}")
+        epsilon, delta = units * self.epsilon, 1.0
+        if epsilon < 700:
+            grown = math.expm1(epsilon) / math.expm1(self.epsilon) if self.epsilon else units
+            delta = min(1.0, self.delta * grown)
+        return Bound(units, epsilon, delta)
 
     def __str__(self) -> str:
         """The promise, in words."""

@@ -73,6 +73,24 @@ class PrivateRun(Elsewhere):
             | ({} if self.canaries is None else {"canaries": self.canaries.to_note()})
         )
 
+    def units_with(self, ids: Collection[str], people: Mapping[str, Collection[Any]]) -> int:
+        """How many units are added or removed where these records are left out.
+
+        A unit of which other records stay counts twice: it is removed, and one of these is added.
+
+        Args:
+            ids: records; those that the training left out count for nothing.
+            people: whom each record of the training names.
+        """
+        asked = set(ids)
+        if self.spent.unit == "record":
+            return len(asked.intersection(self.records))
+        units: dict[Any, set[bool]] = {}
+        for record in self.records:
+            # Units share nobody (`units_of`), so that the set of people is the unit.
+            units.setdefault(frozenset(people[record]) or record, set()).add(record in asked)
+        return sum(len(found) for found in units.values() if True in found)
+
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
         """Read the values of `to_note`."""
