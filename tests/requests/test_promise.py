@@ -12,10 +12,10 @@ import pytest
 from olvido.learners import Recipe
 from olvido.ledger.facts import Model
 from olvido.requests import locate, plan, receive
-from olvido.requests.promise import promise_of
 from olvido.schemas.plan import Promise
 from olvido.training.private.accounting import Spent
 from olvido.workspace import SERVING, Workspace
+from olvido.workspace.promise import promise_of
 
 pytest.importorskip("opacus")
 Opened = Callable[[Any], tuple[Any, Workspace]]

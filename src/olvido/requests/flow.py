@@ -17,7 +17,6 @@ from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
 from olvido.requests.not_learned import conclude, destroy, destroys, not_learned, planned
 from olvido.requests.planner import Choice, Route, choose, routes
-from olvido.requests.promise import promise_of
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.references import REFERENCES, lacking_references, repeated, unpaid
 from olvido.requests.scope import corrections, lineage_of
@@ -35,6 +34,7 @@ from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
 from olvido.training.records import leaving, only
 from olvido.workspace import LedgerModel, Workspace
+from olvido.workspace.promise import promise_of
 
 USUAL = RunOptions()
 """The default: the serving model forgets, by the methods that `choose` picks."""

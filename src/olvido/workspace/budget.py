@@ -101,7 +101,7 @@ def budgets(store: Store) -> tuple[Budget, ...]:
         for record in _learned(state):
             for subject in record.subjects:
                 counts[subject] += 1
-        spent = promise_of(state.model)
+        spent = spent_in(state.model)
         for subject, count in counts.items():
             releases[subject].append(Release(state.model, count, spent))
     return ranked(Budget(subject, tuple(found)) for subject, found in releases.items())
@@ -120,7 +120,7 @@ def ranked(found: Iterable[Budget]) -> tuple[Budget, ...]:
     return tuple(sorted(found, key=lambda one: (*(-part for part in size(one)), str(one.subject))))
 
 
-def promise_of(model: Model) -> Spent | None:
+def spent_in(model: Model) -> Spent | None:
     """What the training of a model promised; None where it promised nothing."""
     noted = model.recipe.get("privacy")
     if noted is None or model.method is not None:
@@ -186,7 +186,7 @@ def _subject(store: Store, name: str) -> SubjectId:
 def _releases(states: Iterable[ModelState]) -> Iterable[Release]:
     for state in states:
         if count := len(_learned(state)):
-            yield Release(state.model, count, promise_of(state.model))
+            yield Release(state.model, count, spent_in(state.model))
 
 
 def _learned(state: ModelState) -> list[Record]:

@@ -192,8 +192,8 @@ def together(promises: Sequence[tuple[Spent, int]]) -> tuple[float, float]:
 
     Where the person is one unit, the accountant adds up all steps of all trainings, at the least of
     their deltas; each may have begun at an earlier one's result, if its noise and steps did not
-    hang on that. A promise about one record holds for a person's k records with k epsilon and
-    k exp((k - 1) epsilon) delta (Dwork and Roth 2014, theorem 2.2), which are added to the rest.
+    hang on that. A promise about one record is that about the group of a person's records, which
+    is added to the rest.
 
     Args:
         promises: each with the number of the person's records that it covers.
@@ -207,9 +207,8 @@ def together(promises: Sequence[tuple[Spent, int]]) -> tuple[float, float]:
         if spent.unit == "subject" or records == 1:
             whole.append(spent)
             continue
-        epsilon += records * spent.epsilon
-        grown = math.exp(min((records - 1) * spent.epsilon, _LARGEST))
-        delta += records * grown * spent.delta
+        group = spent.of_group(records)
+        epsilon, delta = epsilon + group.epsilon, delta + group.delta
     if len(whole) == 1:
         epsilon, delta = epsilon + whole[0].epsilon, delta + whole[0].delta
     elif whole:
