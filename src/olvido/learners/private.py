@@ -32,7 +32,7 @@ from olvido.training.private.accounting import (
     noise_for,
     require_delta,
 )
-from olvido.training.private.clipping import Clipped, Unit
+from olvido.training.private.clipping import Clipped, Unit, require_unmoved
 from olvido.training.private.sampling import UNITS, Poisson, Secret, require_units, units_of
 from olvido.training.recipe import Recipe, require_numbers
 from olvido.training.records import by_id, ids_of
@@ -259,6 +259,7 @@ def _train(
         if watch is not None:
             watch(replace(progress, loss=None))
 
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         some = [tuple(records[i] for i in ids[:2]) for ids in plan.units.members[:_PROVED]]
         note = gradients.prove(some)
@@ -276,6 +277,7 @@ def _train(
             units: list[Unit] = [tuple(records[i] for i in ids) for ids in drawn]
             loop.step(step, gradients.passes(units))
         loop.close()
+        require_unmoved(model, before)
     finally:
         gradients.close()
     return note
