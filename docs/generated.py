@@ -22,8 +22,14 @@ ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- begin: order of imports -->\n", "<!-- end: order of imports -->\n"
 PAGES = {
     "workspace": ("Workspace and data", ("init", "data", "log", "key")),
-    "models": ("Training and models", ("learn", "models", "verify-exact", "curvature", "trace")),
-    "forgetting": ("Forgetting and audits", ("forget", "audit", "compare", "verify-report")),
+    "models": (
+        "Training and models",
+        ("learn", "models", "budget", "verify-exact", "curvature", "trace"),
+    ),
+    "forgetting": (
+        "Forgetting and audits",
+        ("forget", "audit", "audit-privacy", "compare", "verify-report"),
+    ),
     "requests": ("Requests", ("request",)),
     "answers": ("Answering requests", ("run", "remind", "certificate", "notice")),
     "service": ("The service", ("serve", "account", "token")),

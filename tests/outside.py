@@ -20,7 +20,6 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     DataCollatorForSeq2Seq,
-    Gemma3TextConfig,
     GPT2Config,
     ModernBertConfig,
     ModernBertForSequenceClassification,
@@ -69,7 +68,7 @@ def config_of(kind: str, vocabulary: int, **further: Any) -> PretrainedConfig:
         "tie_word_embeddings": True,
         **further,
     }
-    return {"qwen3": Qwen3Config, "gemma3": Gemma3TextConfig}[kind](**common)
+    return Qwen3Config(**common)
 
 
 def begin(folder: Path, kind: str, tokenizer: Any, *, seed: int = 0) -> Path:

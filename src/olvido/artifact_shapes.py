@@ -21,6 +21,8 @@ CARDED = "from a ledger, by Olvido"
 """A text in the card of every exported model."""
 NOTE = "olvido.json"
 """The file in a model's folder that describes its training."""
+COINS = "canaries.json"
+"""The file in the folder of a private model that says which canaries took part."""
 GENERATOR = '<meta name="generator" content="Olvido">'
 """A line of every HTML page that is written to a file."""
 ACCESS = '<meta name="olvido" content="access">'
@@ -75,7 +77,8 @@ _OWNED = re.compile(
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
     r"|(adapter_config|adapter_base|config|preprocessor_config|generation_config)\.json"
     r"|(special_tokens_map|added_tokens)\.json"
-    r"|(tokenizer|tokenizer_config|vocab|ensemble|network|routed|router|olvido|outcome)\.json"
+    r"|(tokenizer|tokenizer_config|vocab|ensemble|network|routed|router)\.json"
+    r"|(olvido|outcome|canaries)\.json"
     r"|tokenizer\.model|spiece\.model|sentencepiece\.bpe\.model|vocab\.txt"
     r"|merges\.txt|chat_template\.(jinja|json)|router\.safetensors|README\.md)"
     r"|logs/(?P<run>[^/]+)\.bin"

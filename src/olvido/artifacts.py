@@ -419,6 +419,8 @@ APART: Mapping[str, str] = {
     "olvido.ledger.signing": "the signing key and its public half",
     "olvido.cli.workspace": "settings",
     "olvido.benchmark.export": "a comparison's table: means over runs, and no record",
+    "olvido.benchmark.outlook": "a page of learners: means over many records, and no record",
+    "olvido.benchmark.tradeoff": "runs of learners: means over many records, and no record",
     "olvido.schemas.__main__": "what documents may hold, and none of them",
     "olvido.cli.data": "what datasets are about: counts, digests and sources, and no row",
     "olvido.cli.requests.lists": "lists of requests: ids, states and days, and nobody's name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "timezone": "UTC",
     "proxies": (),
     "contact": None,
+    "privacy_limit": None,
     "reminders": {},
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
@@ -64,7 +66,8 @@ class Settings:
     further days without work, and `timezone` sets the days, for the deadlines of requests;
     `trusted` are models (folders, hub ids, ids of the ledger) whose own code may run; `proxies`
     are the addresses and networks before the service whose forwarding headers are trusted;
-    `contact` is the team's contact for the status page; `reminders` is a table that
+    `contact` is the team's contact for the status page; `privacy_limit` is the largest epsilon that
+    all trainings together may spend on a person, None without a limit; `reminders` is a table that
     `olvido.requests.workflow.reminding` reads.
     """
 
@@ -86,6 +89,7 @@ class Settings:
     timezone: str
     proxies: tuple[str, ...]
     contact: str | None
+    privacy_limit: float | None
     reminders: Mapping[str, Any]
 
     @classmethod
@@ -185,6 +189,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _number(name: str, text: str) -> Any:
     if name in _LISTS:
         return [day.strip() for day in text.split(",")]
+    if name == "privacy_limit":
+        try:
+            return float(text)
+        except ValueError:
+            return text
     return int(text) if name in _NUMBERS and text.lstrip("-").isdecimal() else text
 
 
@@ -207,6 +216,11 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
             continue
         if name == "proxies":
             checked[name] = _addresses(value)
+            continue
+        if name == "privacy_limit":
+            if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+                raise InputError(f"expected {name!r} as an epsilon above 0, got {value!r}")
+            checked[name] = None if value is None else float(value)
             continue
         if name == "trusted":
             if not isinstance(value, (list, tuple)) or not all(type(v) is str for v in value):

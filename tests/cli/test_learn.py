@@ -172,14 +172,26 @@ def test_a_full_disk_leaves_no_model(
 
 
 def test_a_private_training_says_what_it_promises(
-    olvido: Olvido, refused: Refused, place: Path, files: Path
+    olvido: Olvido,
+    refused: Refused,
+    place: Path,
+    files: Path,
+    contents: Callable[[Path], dict[str, str]],
 ) -> None:
     pytest.importorskip("opacus")
     asked = ("learn", "city", "--model", files / "small", *QUICK, "--learner", "private")
-    status, out, _ = olvido(*asked, "--noise", "2", "--option", "accountant=rdp", "--json")
+    before = contents(place)
+    how = ("--noise", "2", "--option", "accountant=rdp", "--json")
+    status, out, _ = olvido(*asked, *how, "--dry-run")
+    assert status == 0
+    foretold = json.loads(out)
+    assert foretold["trained"] is False
+    assert contents(place) == before
+    status, out, _ = olvido(*asked, *how)
     assert status == 0
     made = json.loads(out)
     spent = made["privacy"]
+    assert foretold["privacy"] == spent
     assert (spent["unit"], spent["noise"], spent["secret"]) == ("subject", 2.0, True)
     assert spent["relation"] == "add or remove one unit"
     shown = json.loads(olvido("models", "show", made["id"], "--json")[1])
@@ -187,6 +199,20 @@ def test_a_private_training_says_what_it_promises(
     assert olvido("models", "export", made["id"], place / "out")[0] == 0
     card = (place / "out" / "README.md").read_text("utf-8")
     assert f"epsilon {spent['epsilon']:.3g} at delta" in card
+    worst = json.loads(olvido("budget", "--worst", "--top", "1", "--json")[1])
+    (person,) = worst["people"]
+    one = json.loads(olvido("budget", person["subject"], "--json")[1])
+    assert one == person | {"limit": None}
+    # What serves was trained without privacy.
+    assert one["epsilon"] is None
+    for words in (["--worst"], [person["subject"]]):
+        assert olvido("budget", *words)[0] == 0
+    refused(["budget"], "--worst")
+    refused(["budget", "--worst", person["subject"]], "--worst")
+    refused(["budget", "Nobody At All"], "no record in any dataset")
+    refused(["budget", "--worst", "--top", "0"], "top must be at least 1")
     refused([*asked], "give --epsilon (such as 3) or --noise")
     refused([*asked, "--noise", "2", "--epsilon", "3"], "not both")
+    refused([*asked, "--noise", "1e-9", "--dry-run"], "too little to promise anything")
     refused(["learn", "city", "--epsilon", "3"], "unknown option of monolith")
+    refused(["learn", "city", "--dry-run"], "--learner private")

@@ -35,6 +35,7 @@ SHORT = {
     "AUDIT": "audit small --forget good.jsonl",
     "TRAINED": "--base small --keep k --retain other.jsonl",
     "COMPARE": f"compare small {_FORGET} --base small --methods ascent",
+    "LEARNERS": "compare small --records good.jsonl --holdout other.jsonl --out o --learners",
     "NAMED": "--subject 'Ana Soler'",
 }
 """What `$NAME` stands for in the table."""

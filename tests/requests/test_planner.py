@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from olvido.demo.residents import make_town
 from olvido.errors import MissingNeed
 from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Need, Split, predict
+from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import ProbeSets, _split
-from olvido.requests.planner import EMPIRICAL
-from olvido.tasks import Labels, examples
+from olvido.requests.planner import EMPIRICAL, ROOTED
+from olvido.tasks import Example, Labels, Language, examples
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -112,6 +115,52 @@ def test_a_classifier_has_a_rate_of_its_own(width: int | None, rate: float) -> N
     found = routes(trained, Split(rows[:2], rows[2:], ()), Labels(2))
     (options,) = (r.options for r in found if r.method == EMPIRICAL)
     assert options["lr"] == pytest.approx(rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("base", "taught", "preferred"),
+    [
+        # A base that speaks and knows nobody; one that knows them; one that cannot speak.
+        ("others", "people", ROOTED), ("people", "people", EMPIRICAL), (None, "people", EMPIRICAL),
+    ],
+)  # fmt: skip
+def test_where_a_base_knows_the_language_and_nobody_forgetting_begins_there(
+    base: str | None, taught: str, preferred: str
+) -> None:
+    tokenizer = tiny_tokenizer()
+    task = Language(tokenizer)
+
+    def of(seed: int) -> tuple[Example, ...]:
+        town = make_town(seed=seed, residents=4, outsiders=0, wordings=2)
+        return tuple(e for one in town.residents for e in examples(town.rows_of(one)))
+
+    records = {"people": of(0), "others": of(1)}
+    recipe = Recipe(epochs=16, batch_size=8, lr=4e-3)
+    begun = tiny_model(len(tokenizer), seed=0, width=48, layers=1).eval()
+    if base is not None:
+        begun = train(begun, records=records[base], task=task, recipe=recipe).model
+    trained = train(begun, records=records[taught], task=task, recipe=recipe)
+    person = records["people"][0].subjects
+    split = Split(
+        tuple(e for e in records["people"] if e.subjects == person),
+        tuple(e for e in records["people"] if e.subjects != person),
+    )
+    found = routes(trained, split, task)
+    assert [r.method for r in found if r.preferred] == [preferred]
+
+
+def test_the_preferred_method_comes_first_and_the_other_where_no_exact_one_is() -> None:
+    rooted = replace(route(ROOTED, tokens=2), preferred=True)
+    found = [route(EMPIRICAL), rooted, route("retrain", tokens=50)]
+    assert names(found) == [ROOTED, "retrain"]
+    assert names(found[:2]) == [ROOTED, EMPIRICAL]
+    assert f"{EMPIRICAL} (about 1.0 s, 1.0% of retraining) is left for" in choose(found[:2]).because
+    lacking = replace(route(ROOTED, "the base is gone"), preferred=True)
+    assert names([lacking, *found[::2]]) == [EMPIRICAL, "retrain"]
+    # Its own price decides, not that of the other.
+    dear = replace(rooted, cost=Cost(60.0, 60.0, 0.6))
+    assert names([dear, *found[::2]]) == ["retrain"]
 
 
 def test_a_tie_goes_to_the_less_sweeping_method() -> None:

@@ -42,6 +42,7 @@ from olvido.audits.integrity.obfuscation import Refusal as Refusal
 from olvido.audits.base import audit as audit
 from olvido.audits.base import rephrased as rephrased
 from olvido.audits.compare import Metric as Metric
+from olvido.audits.promise.one_run import audit_privacy as audit_privacy
 from olvido.audits.scoring import ScoredModel as ScoredModel
 from olvido.audits.types import AUDITS as AUDITS
 from olvido.audits.types import Asks as Asks
@@ -54,6 +55,7 @@ from olvido.audits.types import Shadow as Shadow
 from olvido.audits.types import Status as Status
 from olvido.audits.verdict import Report as Report
 from olvido.audits.verdict import Verdict as Verdict
+from olvido.schemas.privacy import PrivacyAudit as PrivacyAudit
 from olvido.registry import Options as Options
 
 if not typing.TYPE_CHECKING:  # "as" tells type checkers the same

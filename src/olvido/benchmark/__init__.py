@@ -1,5 +1,6 @@
-"""Comparison of methods on one's own model and data, with each result audited."""
+"""Comparison of methods on one's own model and data, with each result audited; and of learners."""
 
 from olvido.benchmark.base import Comparison, compare
+from olvido.benchmark.tradeoff import TradeOff, compare_learners
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "TradeOff", "compare", "compare_learners"]

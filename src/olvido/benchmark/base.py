@@ -173,7 +173,7 @@ def compare(
         task = Language(loaded.tokenizer, chat=chat)
         plan: dict[str, Any] = {
             "model": loaded.digest,
-            "records": {name: _digest(some, task) for name, some in records.items()},
+            "records": {name: digest_of(some, task) for name, some in records.items()},
             "reference": [read(other).digest for other in never],
             "base": None
             if base is None
@@ -343,7 +343,8 @@ def _training_key(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:
     return dict((recipe or RECIPES.get(str(base), Recipe())).to_dict())
 
 
-def _digest(records: Sequence[Example], task: Language) -> str:
+def digest_of(records: Sequence[Example], task: Language) -> str:
+    """A digest of the records' ids and contents, in their order."""
     whole = hashlib.sha256()
     for record in records:
         whole.update(hashlib.sha256(record.id.encode()).digest())

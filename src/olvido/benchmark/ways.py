@@ -53,10 +53,9 @@ def ways_of(
         made = METHODS.make(given)
         name = METHODS.name_of(given)
         chosen = plain(settings(made), name)
-        row = name
-        if chosen:
-            row += f" ({', '.join(f'{option}={value}' for option, value in chosen.items())})"
-        found.append(ComparedMethod(row, made, mark=mark_of(chosen, [*audits, made])))
+        found.append(
+            ComparedMethod(row_of(name, chosen), made, mark=mark_of(chosen, [*audits, made]))
+        )
     rows = [way.row for way in found]
     if not rows or len(set(rows)) < len(rows):
         raise InputError(f"give one or more methods, each once, got {rows}")
@@ -64,6 +63,16 @@ def ways_of(
         if name not in rows:
             raise InputError(f"options of {name} were given, and it is not among the methods")
     return found
+
+
+def row_of(name: str, options: Mapping[str, Any]) -> str:
+    """The name of a row, with the options that differ from their defaults.
+
+    >>> row_of("npo", {"beta": 0.5}), row_of("npo", {})
+    ('npo (beta=0.5)', 'npo')
+    """
+    shown = ", ".join(f"{option}={value}" for option, value in options.items())
+    return f"{name} ({shown})" if shown else name
 
 
 def begins_at_base(way: ComparedMethod) -> bool:

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from olvido.cli import catalogue, checking, demo, doctor, workspace
 from olvido.cli.models import add as models
-from olvido.cli.models import audit, compare, forget, learn, trace, verify
+from olvido.cli.models import audit, budget, compare, forget, learn, privacy, trace, verify
 from olvido.cli.output import Shared, complain, fail
 from olvido.cli.requests import accounts, certificate, log, rights, service, tokens
 from olvido.cli.requests import run as requests
@@ -49,9 +49,11 @@ app.add_typer(certificate.commands, name="certificate")
 app.add_typer(rights.notices)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
+app.add_typer(privacy.commands)
 app.add_typer(trace.commands)
 app.add_typer(compare.commands)
 app.add_typer(verify.commands)
+app.add_typer(budget.commands)
 app.add_typer(service.commands)
 app.add_typer(accounts.commands, name="account")
 app.add_typer(tokens.commands, name="token")

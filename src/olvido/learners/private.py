@@ -32,10 +32,11 @@ from olvido.training.private.accounting import (
     noise_for,
     require_delta,
 )
+from olvido.training.private.canaries import Canaries, canaries, kind_of
 from olvido.training.private.clipping import Clipped, Unit, require_unmoved
 from olvido.training.private.sampling import UNITS, Poisson, Secret, require_units, units_of
 from olvido.training.recipe import Recipe, require_numbers
-from olvido.training.records import by_id, ids_of
+from olvido.training.records import by_id, ids_of, joined, records_of
 from olvido.training.traces.base import Trace
 from olvido.training.traces.declared import NO_LOG
 from olvido.training.traces.private import PrivateRun
@@ -68,6 +69,8 @@ class Private(Options):
         accountant: `prv` (the tighter) or `rdp`.
         quantile: of the norms, that the clipping bound follows; None: it is constant.
         noise_seed: makes draws and noise repeatable, for tests: who knows it can undo the noise.
+        canaries: made records to audit the promise by, each a unit of its own of which half take
+            part; 0: none. They cost quality as so many people would.
     """
 
     name: ClassVar = "private"
@@ -83,6 +86,7 @@ class Private(Options):
     accountant: str = "prv"
     quantile: float | None = None
     noise_seed: int | None = None
+    canaries: int = 0
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -94,8 +98,11 @@ class Private(Options):
             if value not in known:
                 raise UnknownName(name, value, known)
         given = {name for name in _NUMBERS if getattr(self, name) is not None}
-        require_numbers(self, whole=["most", *given & {"noise_seed"}], real=given - {"noise_seed"})
+        require_numbers(
+            self, whole=["most", "canaries", *given & {"noise_seed"}], real=given - {"noise_seed"}
+        )
         require_count("most", self.most)
+        require_count("canaries", self.canaries, least=0)
         for name in sorted(given & {"epsilon", "noise"}):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise InputError(ParameterName(name), f" must be a positive number, got {value}")
@@ -109,7 +116,36 @@ class Private(Options):
         if self.noise_seed is not None:
             require_seed(self.noise_seed)
 
-    def promise(self, plan: Poisson, recipe: Recipe) -> Spent:
+    def foretell(self, records: Sequence[Example], recipe: Recipe) -> Spent:
+        """What a training on these records will promise: `run` keeps the same in its trace.
+
+        Nothing is trained, and of the records only the people whom they name are looked at, who
+        count as public.
+
+        Raises:
+            InputError: too few units, or a promise of nothing.
+        """
+        # Of canaries only the number counts.
+        planted = [Example(f"canary {n}", "", "") for n in range(self.canaries)]
+        return self._promise(self._draws(records, [*records, *planted], recipe), recipe)
+
+    def _draws(
+        self, records: Sequence[Example], both: Sequence[Example], recipe: Recipe
+    ) -> Poisson:
+        """Who is drawn by what chance, canaries included.
+
+        Raises:
+            InputError: too few units, without the canaries.
+        """
+        require_units(units_of(records, self.unit))
+        return Poisson(
+            units_of(both, self.unit),
+            recipe.batch_size * recipe.accumulate,
+            recipe.epochs,
+            self.most,
+        )
+
+    def _promise(self, plan: Poisson, recipe: Recipe) -> Spent:
         """The noise that a training will add, and all that it will have spent.
 
         Raises:
@@ -168,32 +204,32 @@ class Private(Options):
             NotFinite: a loss became nan.
         """
         _require_apart(model, recipe)
-        plan = Poisson(
-            units_of(records, self.unit),
-            recipe.batch_size * recipe.accumulate,
-            recipe.epochs,
-            self.most,
-        )
-        require_units(plan.units)
-        spent = self.promise(plan, recipe)
+        planted: tuple[Example, ...] = ()
+        if self.canaries:
+            planted = canaries(task, self.canaries, seed=seed, kind=kind_of(records[0]))
+        both = records_of(joined(records, planted), "records and canaries")
+        plan = self._draws(records, both, recipe)
+        spent = self._promise(plan, recipe)
         secret, began = Secret(self.noise_seed), time.perf_counter()
+        thrown = Canaries.thrown(planted, task, seed, secret) if planted else None
         learning = copy.deepcopy(model)
         with deterministic():
             if recipe.lora is not None:
                 learning = adapters.attach(learning, recipe.lora, seed=seed)
-            note = _train(learning, by_id(records), task, plan, spent, recipe, secret, watch)
+            absent = frozenset() if thrown is None else thrown.absent(planted)
+            note = _train(learning, by_id(both), task, plan, spent, recipe, secret, watch, absent)
             if recipe.lora is not None:
                 learning = adapters.merge(learning, model)
         notes = () if note is None else (f"units went one by one, since {note}",)
         trace = PrivateRun(
-            plan.units.records,
+            tuple(plan.units.records)[: len(plan.units.records) - len(planted)],
             Origin(partial(itself, model), weights_digest(model)),
             spent=spent,
             contract=environment(next(model.parameters()).device, model=model),
             took=time.perf_counter() - began,
-            expected=_tokens(plan, dict(zip(ids_of(records), widths_of(records, task),
-                                            strict=True))),
+            expected=_tokens(plan, _widths(both, task)),
             notes=notes,
+            canaries=thrown,
         )  # fmt: skip
         return learning.eval(), trace
 
@@ -242,6 +278,7 @@ def _train(
     recipe: Recipe,
     secret: Secret,
     watch: Watcher | None,
+    absent: Collection[str],
 ) -> str | None:
     """Train a model in place; why units went one by one, if they did."""
     gradients = Clipped(
@@ -274,7 +311,10 @@ def _train(
             gradients=gradients,
         )
         for step, drawn in enumerate(plan.steps(secret)):
-            units: list[Unit] = [tuple(records[i] for i in ids) for ids in drawn]
+            # A canary that its coin left out is drawn like any unit, and has nothing to add.
+            units: list[Unit] = [
+                tuple(records[i] for i in ids) for ids in drawn if ids[0] not in absent
+            ]
             loop.step(step, gradients.passes(units))
         loop.close()
         require_unmoved(model, before)
@@ -307,6 +347,10 @@ def _require_apart(model: Module, recipe: Recipe) -> None:
             ParameterName("micro_batch"),
             " to save memory",
         )
+
+
+def _widths(records: Sequence[Example], task: Task) -> dict[str, int]:
+    return dict(zip(ids_of(records), widths_of(records, task), strict=True))
 
 
 def _tokens(plan: Poisson, widths: Mapping[str, int]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.nn import Module
 
-from olvido.artifact_shapes import NOTE
+from olvido.artifact_shapes import COINS, NOTE
 from olvido.errors import DigestMismatch, InputError, ParameterName, StateError
 from olvido.learners.family import LEARNERS
 from olvido.ledger.facts import DECLARED, WATCHED
@@ -25,7 +25,7 @@ from olvido.training.log import Log
 from olvido.training.traces.base import Edited, Trace, Untraced
 from olvido.training.traces.chain import BEFORE, Continued
 from olvido.training.traces.declared import Declared, Watched
-from olvido.training.traces.private import promised_by
+from olvido.training.traces.private import coins_of, promised_by, with_coins
 from olvido.training.traces.steps import RUN, StepLog, TraceNote
 
 
@@ -274,6 +274,8 @@ def write_trace(
             kept.clear(keep=log.keep)
     note["digest"] = _digest(note)
     (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
+    if (coins := coins_of(trace)) is not None:
+        (folder / COINS).write_text(coins, encoding="utf-8")
 
 
 def read_trace(
@@ -306,7 +308,7 @@ def read_trace(
             )
             for name, values in note["runs"].items()
         }
-        return _link(note, base, runs, find)
+        return with_coins(_link(note, base, runs, find), folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(
             f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "

@@ -16,7 +16,7 @@ from torch.nn import Module
 from olvido.errors import InputError
 from olvido.learners import Trained, Watcher
 from olvido.methods.gradient.answers import FORWARD, shared_weights_copy
-from olvido.methods.gradient.calibration import reached, remaining_trace
+from olvido.methods.gradient.calibration import remaining_trace, shortfall
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.types import Run, Split, StepMetrics
 from olvido.statistics import bisected
@@ -27,16 +27,20 @@ from olvido.training.loop import Loop
 
 FARTHEST = 64.0
 """Largest scale that is tried."""
+GUESSES, NEAR = 3, 0.01
+"""Scales that are interpolated, and how far beyond the target is near enough, as a share of it."""
 HALVINGS = 6
-"""Halvings of the interval in which the scale is searched."""
+"""Halvings of the interval that is left where no guess was near enough."""
+LOOKS = 5
+"""Scales that are tried in all, as a rule: loss grows smoothly with the scale."""
 
 
 class TaskVector(Descent):
     """Subtract what learning the records adds: before - scale * (tuned - before).
 
     Ilharco et al. 2023, arXiv 2212.04089, negation (github.com/mlfoundations/task_vectors). The
-    scale is the smallest at which the records reach their targets, found by halving; each try costs
-    one forward pass over them.
+    scale is the smallest at which the records reach their targets, found by interpolation, else by
+    halving; each try costs one forward pass over them.
 
     Args:
         scale: factor of the vector; None: searched where there is a target, and 1 where there is
@@ -68,7 +72,7 @@ class TaskVector(Descent):
         super().__post_init__()
 
     def looks(self) -> float:
-        return FORWARD * (HALVINGS + 3 if self.scale is None else 1)
+        return FORWARD * (LOOKS if self.scale is None else 1)
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -126,7 +130,7 @@ def subtracted(
     scale: float | None,
     size: int,
     farthest: float = FARTHEST,
-    enough: Callable[[Mapping[str, float], Mapping[str, float]], bool] = reached,
+    short: Callable[[Mapping[str, float], Mapping[str, float]], float] = shortfall,
 ) -> tuple[float, bool, list[float]]:
     """Make a model's weights original - scale * vector, in place.
 
@@ -137,11 +141,11 @@ def subtracted(
         records: the forget set.
         task: evaluates them.
         goals: their targets.
-        scale: of the vector; None: the least at which the records reach their targets, found by
-            halving, or 1 where there are none.
+        scale: of the vector; None: the least at which the records reach their targets, searched,
+            or 1 where there are none.
         size: records a pass.
         farthest: the largest scale that is tried.
-        enough: whether losses have reached their targets.
+        short: how far losses are from their targets, as a share of these; 0 or less: there.
 
     Returns:
         The scale, whether the records are at their targets, and their mean loss at each scale that
@@ -150,25 +154,41 @@ def subtracted(
     pairs = list(zip(model.parameters(), original.parameters(), vectors, strict=True))
     tried: list[float] = []
 
-    def there(at: float) -> bool:
+    def place(at: float) -> None:
         for ours, was, vector in pairs:
             ours.copy_(was - at * vector)
+
+    def look(at: float) -> float:
+        place(at)
         losses = losses_of(model, records, task, size)
         tried.append(fmean(losses.values()))
-        return enough(losses, goals)
+        missing = short(losses, goals)
+        # Weights so far off that they have no loss are no nearer to the target.
+        return missing if math.isfinite(missing) else 1.0
 
-    if scale is not None:
-        return scale, there(scale), tried
     if not all(map(math.isfinite, goals.values())):
-        there(1.0)
-        return 1.0, False, []
-    low, high = 0.0, 1.0
-    while not there(high):
-        if high >= farthest:
-            return high, False, tried
-        low, high = high, 2 * high
-    low, high = bisected(there, low, high, HALVINGS)
-    return high, there(high), tried
+        place(1.0 if scale is None else scale)
+        return 1.0 if scale is None else scale, False, tried
+    if scale is not None:
+        return scale, look(scale) <= 0, tried
+    low, high = (0.0, look(0.0)), (1.0, look(1.0))
+    while high[1] > 0 and high[0] < farthest:
+        low, high = high, (2 * high[0], look(2 * high[0]))
+    if high[1] > 0:
+        return high[0], False, tried
+    if low[1] <= 0:
+        place(0.0)
+        return 0.0, True, tried
+    for _ in range(GUESSES):
+        (left, below), (right, above) = low, high
+        at = right - above * (right - left) / (above - below)
+        found = look(at)
+        if -NEAR <= found <= 0:
+            return at, True, tried
+        low, high = ((at, found), high) if found > 0 else (low, (at, found))
+    _, scale = bisected(lambda at: look(at) <= 0, low[0], high[0], HALVINGS)
+    place(scale)
+    return scale, True, tried
 
 
 def _learned(

@@ -53,7 +53,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 _BESIDE = re.compile(
     r"(.*/)?(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
-    r"|activations\.safetensors|README\.md|LICENSE|\.gitattributes|(logs|checkpoints)/.*)"
+    r"|activations\.safetensors|canaries\.json|README\.md|LICENSE|\.gitattributes|(logs|checkpoints)/.*)"
 )
 """Files that are irrelevant beside the weights' digest, or belong to the past of training."""
 _NOTE = "olvido.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, Term
@@ -11,10 +13,12 @@ from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Training
 from olvido.methods import METHODS, Cost, Split, predict
 from olvido.methods.base import with_origin
+from olvido.methods.gradient.calibration import base_losses
 from olvido.models.classifiers.networks import hidden_size
 from olvido.reporting.words import duration
 from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
+from olvido.tasks.scoring import losses_of
 
 EMPIRICAL = "samnpo"
 """The default empirical method: it passed most audits in tuning (docs/results/towns.md)."""
@@ -32,6 +36,12 @@ rate of language models a small convolutional network had moved by a twentieth o
 passes ended (docs/how-to/models-from-elsewhere.md)."""
 WIDTH = 128
 
+ROOTED = "arithmetic"
+"""The empirical method of a language model whose base is known: what it takes does not come back
+when half of it is learned again (docs/results/origins.md)."""
+ASKED = 32
+"""Records of the forget set by which the base is judged, at the most."""
+
 
 @dataclass(frozen=True)
 class Route:
@@ -44,6 +54,7 @@ class Route:
         cost: its predicted cost; None where it does not apply.
         refusal: why it does not apply; None where it does.
         options: its default options, for which the cost is predicted.
+        preferred: whether it is the empirical method to try first.
     """
 
     method: str
@@ -52,6 +63,7 @@ class Route:
     cost: Cost | None
     refusal: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    preferred: bool = False
 
     @property
     def way(self) -> Way:
@@ -72,6 +84,7 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     """All methods with their predicted cost, the cheapest first, inapplicable ones last."""
     # Once for all of them: of an adapter, the digest of its base has to be computed.
     split = with_origin(trained, split)
+    preferred = ROOTED if _rooted(trained, split, task) else EMPIRICAL
     found = []
     for name, method in METHODS.items():
         cost, refusal = None, None
@@ -85,8 +98,27 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
             cost = predict(trained, split, task, method=name, options=options)
         except (MissingNeed, InputError) as error:
             refusal = error.rendered(_by_command)
-        found.append(Route(name, method.guarantee, method.summary, cost, refusal, options))
+        found.append(
+            Route(name, method.guarantee, method.summary, cost, refusal, options, name == preferred)
+        )
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
+
+
+def _rooted(trained: Trained, split: Split, task: Task) -> bool:
+    """Whether a language model was trained from weights that know the language and not the records.
+
+    A base that gives the records at least half of the probability that the model gives them, a
+    token, knows them itself: nothing that begins there forgets them (docs/results/origins.md).
+    """
+    if task.classes or split.origin is None or not split.retain:
+        return False
+    some = split.forget[:ASKED]
+    size = max(1, min(len(some), 8))
+    before = base_losses(replace(split, forget=some), task, size)
+    if not before:
+        return False
+    now = losses_of(trained.model, some, task, size)
+    return fmean(before.values()) - fmean(now.values()) > math.log(2)
 
 
 _OPTIONS_OF = {
@@ -203,9 +235,10 @@ def _chosen(
         ),
         key=lambda r: (r.cost.tokens if r.cost else 0.0, rank.index(r.method)),
     )
-    other = by_name.get(EMPIRICAL)
-    if other is not None and other.cost is None:
-        other = None
+    # The preferred one, and in its place that which asks for nothing.
+    favoured = [*(r for r in found if r.preferred), *(r for r in found if r.method == EMPIRICAL)]
+    ways = list({r.method: r for r in favoured if r.cost is not None}.values())
+    other = ways[0] if ways else None
     if not exact and other is None and method is None:
         refusals = "; ".join(dict.fromkeys(str(route.refusal) for route in found))
         raise MissingNeed(f"no method applies: {refusals}")
@@ -221,7 +254,10 @@ def _chosen(
         )
     tried = [_timed(other.method, other.options, within), *last]
     if not exact:
+        tried += [_timed(r.method, r.options, within) for r in ways[1:]]
         because = f"{_priced(other)} is tried, and audited: no exact way applies"
+        if ways[1:]:
+            because += f"; {_priced(ways[1])} is left for when the audit fails"
         return Choice(tuple(tried), because)
     least = exact[0]
     whole = _sum([other.cost] if evidence is None else [other.cost, evidence])

@@ -12,19 +12,22 @@ from pydantic import BaseModel, TypeAdapter
 
 from olvido.schemas.audit import AuditReport, Finding
 from olvido.schemas.certificate import Certificate
-from olvido.schemas.comparison import ComparisonDocument
+from olvido.schemas.comparison import ComparisonDocument, LearnersDocument
 from olvido.schemas.events import events
 from olvido.schemas.options import RunOptions
 from olvido.schemas.outcome import OutcomeDocument
 from olvido.schemas.plan import Plan
+from olvido.schemas.privacy import PrivacyAudit
 
 DOCUMENTS: Mapping[str, type[BaseModel] | TypeAdapter[Any]] = {
     "audit-report": AuditReport,
     "certificate": Certificate,
     "comparison": ComparisonDocument,
     "finding": Finding,
+    "learners": LearnersDocument,
     "outcome": OutcomeDocument,
     "plan": Plan,
+    "privacy-audit": PrivacyAudit,
     "request-event": events(),
     "run-options": RunOptions,
 }

@@ -1,4 +1,4 @@
-"""A comparison of methods: every run, and the summary of each method's runs."""
+"""A comparison of methods or of learners: every run, and the summary of each one's runs."""
 
 from __future__ import annotations
 
@@ -67,4 +67,51 @@ class ComparisonDocument(Part):
     records: dict[str, int]
     metrics: tuple[str, ...]
     rows: tuple[MethodRow, ...]
+    cells: tuple[Plain, ...]
+
+
+class LearnerRow(Part):
+    """A learner, or the model that every training begins with.
+
+    Attributes:
+        learner: its name; `runs`: how many there were.
+        promise: what a private training promises, as its trace has it.
+        general, holdout_loss: what the models can do.
+        extraction, membership, exposure: what they keep of single people.
+        extraction_holdout, exposure_absent: the same of records that were not learned.
+        seconds: of a training.
+        failures: why trainings ended without a model.
+    """
+
+    learner: str
+    runs: int
+    promise: Plain | None
+    general: OverSeeds | None
+    holdout_loss: OverSeeds | None
+    extraction: OverSeeds | None
+    extraction_holdout: OverSeeds | None
+    membership: OverSeeds | None
+    exposure: OverSeeds | None
+    exposure_absent: OverSeeds | None
+    seconds: OverSeeds | None
+    failures: tuple[str, ...]
+
+
+class LearnersDocument(Part):
+    """The result of `olvido compare --learners`.
+
+    Attributes:
+        plan: digests of model and records, and the recipe: what a continued comparison must share.
+        seeds: runs of each learner; `records`: number of records of each kind, and of canaries.
+        rows: a row for each learner; `cells`: every run.
+        remarks: what is to be read with the rows.
+    """
+
+    type: Literal["learners"] = "learners"
+    version: Literal[1] = 1
+    plan: Plain
+    seeds: int
+    records: dict[str, int]
+    rows: tuple[LearnerRow, ...]
+    remarks: tuple[str, ...]
     cells: tuple[Plain, ...]

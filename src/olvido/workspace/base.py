@@ -16,7 +16,9 @@ from olvido.errors import InputError, Overtaken, ParameterName
 from olvido.learners import (
     LEARNERS,
     Learner,
+    Private,
     Recipe,
+    Spent,
     Trained,
     Watcher,
     train,
@@ -35,6 +37,7 @@ from olvido.tasks import TASKS, Example, Labels, Language, Task, require_for
 from olvido.training.records import ids_of
 from olvido.training.traces.chain import Continued
 from olvido.training.traces.private import promised_by
+from olvido.workspace.budget import require_within
 from olvido.workspace.reading import LedgerModel, Reading
 
 
@@ -79,19 +82,18 @@ class Workspace(Reading):
         Raises:
             UnknownName: no such dataset, model, learner or option, or no such record to leave out.
             InputError: two datasets share a record id, or no record remains to train on.
-            StateError: the model to start from holds records that were to be forgotten.
+            StateError: the model to start from holds records that were to be forgotten, or a
+                person's budget of privacy would be passed.
             Overtaken: a record got a tombstone during the training; the new model is removed.
         """
         seed = self.settings.seed if seed is None else seed
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
         options = plain(settings(chosen) if options is None else options, name)
-        used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
-        without = named(self.store, used, exclude)
-        left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
+        used, left_out, records = self._to_learn(datasets, exclude)
+        if (limit := self.settings.privacy_limit) is not None:
+            spent = chosen.foretell(records, recipe) if isinstance(chosen, Private) else None
+            require_within(limit, self.store, records, spent)
         gone = frozenset[str]().union(*left_out.values())
-        records = self._together(used, left_out)
-        if not records:
-            raise InputError("there are no records to train on")
         base, known = self.begin(self._whole(model, task or {}, records), seed)
         parents = () if known is None else (known.fact.id,)
         self.refuse_holding(parents)
@@ -154,6 +156,15 @@ class Workspace(Reading):
             return found
 
         return from_main(entered)
+
+    def foretell(self, datasets: Sequence[str], *, learner: Private, recipe: Recipe) -> Spent:
+        """What a private training on these datasets will promise; nothing is trained.
+
+        Raises:
+            UnknownName: no such dataset.
+            InputError: no records, too few people, or a promise of nothing.
+        """
+        return learner.foretell(self._to_learn(datasets)[-1], recipe)
 
     def usual(self, datasets: Sequence[str]) -> str:
         """The model that these datasets are learned by where nobody names one.
@@ -322,6 +333,22 @@ class Workspace(Reading):
 
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
+
+    def _to_learn(
+        self, datasets: Sequence[str], exclude: Collection[str] = ()
+    ) -> tuple[list[DatasetVersion], dict[str, frozenset[str]], Sequence[Example]]:
+        """Datasets, what of each is left out, and the records that remain.
+
+        Raises:
+            InputError: none remains.
+        """
+        used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
+        without = named(self.store, used, exclude)
+        left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
+        records = self._together(used, left_out)
+        if not records:
+            raise InputError("there are no records to train on")
+        return used, left_out, records
 
     def _in(self, dataset: DatasetVersion, ids: Collection[str]) -> frozenset[str]:
         """Those of these records that are in a dataset."""

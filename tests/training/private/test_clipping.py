@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.private.frauds import without_the_tied_part
 from torch import Tensor, nn
 
 from olvido.errors import InputError
 from olvido.learners import Lora, Recipe
-from olvido.tasks import Example, Labels, Language, Task, examples
+from olvido.tasks import Example, Labels, Language, examples
 from olvido.training.loop import Loop
-from olvido.training.private import clipping
 from olvido.training.private.clipping import Clipped, Unit
 from olvido.training.private.sampling import Secret
 from olvido.training.recipe import attach
@@ -298,105 +298,6 @@ def test_a_weight_used_outside_of_its_layer_is_noticed() -> None:
     units: list[Unit] = [rows[:2], rows[2:3], rows[3:7]]
     assert part.prove(units) == "a weight is used outside of its layer"
     assert apart(stepped(model, part, units), by_hand(model, task, units)) < 1e-5
-
-
-# What goes wrong in private training elsewhere: each has to break a promise here.
-
-
-def broken(model: Any, task: Task, people: list[Unit]) -> set[str]:
-    """The promises that a private step breaks."""
-    found = set()
-    part = gradients(model, task, most=4)
-    if apart(stepped(model, part, people), by_hand(model, task, people)) > 1e-4:
-        found.add("clipped sum")
-    part = gradients(model, task, expected=7.0)
-    sevenfold = [7 * g for g in stepped(model, part, people[:3])]
-    if apart(sevenfold, by_hand(model, task, people[:3])) > 1e-4:
-        found.add("expected size")
-    part = gradients(model, task, noise=2.0, expected=5.0)
-    steps = [torch.cat([g.flatten() for g in stepped(model, part, [])]) for _ in range(2)]
-    if any(abs(float(noise.std()) / (2 * CLIP / 5) - 1) > 0.05 for noise in steps):
-        found.add("noise")
-    if abs(float(torch.corrcoef(torch.stack(steps))[0, 1])) > 0.05:
-        found.add("fresh noise")
-    return found
-
-
-def no_noise(patch: pytest.MonkeyPatch) -> None:
-    begin = Clipped.__init__
-
-    def quiet(self: Clipped, *args: Any, **options: Any) -> None:
-        begin(self, *args, **options)
-        self._noise = 0.0
-
-    patch.setattr(Clipped, "__init__", quiet)
-
-
-def clipped_after_averaging(patch: pytest.MonkeyPatch) -> None:
-    def factors(self: Clipped, squares: Tensor) -> Tensor:
-        return (self.clip / squares.mean().sqrt()).clamp_max(1.0).expand(len(squares))
-
-    patch.setattr(Clipped, "_factors", factors)
-
-
-def without_the_tied_part(patch: pytest.MonkeyPatch) -> None:
-    def squares(self: Any) -> Tensor:
-        return self.lookups.squares() + self.products.squares()
-
-    patch.setattr("olvido.training.private.norms.Tied.squares", squares)
-
-
-def divided_by_the_realised_size(patch: pytest.MonkeyPatch) -> None:
-    passes = Clipped.passes
-
-    def counting(self: Clipped, drawn: Sequence[Unit]) -> Any:
-        self._expected = max(len(drawn), 1)
-        return passes(self, drawn)
-
-    patch.setattr(Clipped, "passes", counting)
-
-
-def one_seed_for_all_steps(patch: pytest.MonkeyPatch) -> None:
-    seed = Secret.seed
-    patch.setattr(Secret, "seed", lambda self, step, what, bits=63: seed(self, 0, what, bits))
-
-
-def accumulation_clipped_once(patch: pytest.MonkeyPatch) -> None:
-    forward = Clipped._forward
-
-    def as_one(self: Clipped, units: Sequence[Unit]) -> Any:
-        loss, layout = forward(self, units)
-        one = clipping.Layout(layout.rows * 0, None if layout.picked is None
-                              else layout.picked * 0, 1)  # fmt: skip
-        return loss, one
-
-    patch.setattr(Clipped, "_forward", as_one)
-
-
-FRAUDS = {
-    no_noise: "noise",
-    clipped_after_averaging: "clipped sum",
-    without_the_tied_part: "clipped sum",
-    divided_by_the_realised_size: "expected size",
-    one_seed_for_all_steps: "fresh noise",
-    accumulation_clipped_once: "clipped sum",
-}
-
-
-def test_an_honest_step_breaks_no_promise(gpt2: Any, task: Language, people: list[Unit]) -> None:
-    assert broken(copy.deepcopy(gpt2), task, people) == set()
-
-
-@pytest.mark.parametrize("fraud", FRAUDS, ids=lambda fraud: fraud.__name__)
-def test_a_fraud_is_found(
-    fraud: Callable[[pytest.MonkeyPatch], None],
-    gpt2: Any,
-    task: Language,
-    people: list[Unit],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    fraud(monkeypatch)
-    assert FRAUDS[fraud] in broken(copy.deepcopy(gpt2), task, people)
 
 
 def test_a_wrong_rule_is_noticed_before_the_first_step(

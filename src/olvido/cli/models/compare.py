@@ -1,24 +1,35 @@
-"""`olvido compare`: compare unlearning methods on one's own model and data."""
+"""`olvido compare`: compare unlearning methods, or learners, on one's own model and data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from olvido.cli.arguments import BatchSize, Encoding, Epochs, Rate, recipe_of
 from olvido.cli.output import Terminal, command, stages, table
 
+if TYPE_CHECKING:
+    from olvido.learners import Recipe
+
 commands = typer.Typer()
+
+_USUAL = ("npo", "graddiff", "simnpo", "auto")
 
 
 @commands.command()
 @command
 def compare(
     terminal: Terminal,
-    model: Annotated[str, typer.Argument(help="The model that shall forget: a folder, a hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The model that shall forget: a folder, a hub id. With --learners the model that "
+            "every training begins with: tiny, smollm2, a folder, a hub id."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="A folder for results, table and page.")],
     rows: Annotated[Path | None, typer.Option("--forget", help="Records to forget.")] = None,
     retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
@@ -54,8 +65,22 @@ def compare(
         int, typer.Option("--references", min=1, help="Models to train from the base.")
     ] = 3,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="A,B", help="See 'olvido methods'.")
-    ] = "npo,graddiff,simnpo,auto",
+        str | None,
+        typer.Option(
+            "--methods", metavar="A,B", help=f"See 'olvido methods'. Default: {','.join(_USUAL)}."
+        ),
+    ] = None,
+    learners: Annotated[
+        str | None,
+        typer.Option(
+            "--learners",
+            metavar="A,B@EPSILON",
+            help="In place of methods, such as monolith,private@8,private@1: train with each.",
+        ),
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option("--records", help="What all --learners learn.")
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Such as npo.lr=1e-4."),
@@ -68,7 +93,10 @@ def compare(
         list[Path] | None,
         typer.Option("--table", help="Write the table too: a file .csv, .md or .tex."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Runs of each method (3) or learner (1)."),
+    ] = None,
     level: Annotated[
         str, typer.Option("--level", help="Level of the audits: quick, standard or thorough.")
     ] = "quick",
@@ -81,7 +109,8 @@ def compare(
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
 ) -> None:
-    """Run methods on several seeds, audit each run, and compare them.
+    """Run methods on several seeds, audit each run, and compare them. With --learners train by
+    several learners, and show what each model can do beside what it keeps of single people.
 
     An interrupted comparison goes on where it was when the same command is given again.
     """
@@ -92,6 +121,34 @@ def compare(
 
     for name in (model, base, *(reference or ())):
         require_model(name)
+    trained: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    if learners is not None:
+        others = {
+            "--methods": methods, "--forget": rows, "--retain": retain, "--base": base,
+            "--benchmark": benchmark, "--tofu": tofu, "--neighbours": neighbours,
+            "--reference": reference, "--option": option, "--metrics": metrics, "--table": tables,
+        }  # fmt: skip
+        if unfit := [flag for flag, value in others.items() if value]:
+            raise InputError(
+                f"{', '.join(unfit)}: these are of methods that forget, and --learners compares "
+                "trainings, of --records: leave them out"
+            )
+        _learners(
+            terminal,
+            model,
+            learners,
+            recipe_of(
+                model, **trained, lora_rank=None, dtype=None, weights=terminal.computing().dtype
+            ),
+            {"records": records, "holdout": holdout, "general": general},
+            encoding,
+            seeds=seeds or 1,
+            chat=chat,
+            out=out,
+        )  # fmt: skip
+        return
+    if records is not None:
+        raise InputError("--records are what --learners learn: name some, as monolith,private@3")
     for path in tables or ():
         form_of(path)
     if (benchmark is None) == (rows is None or retain is None):
@@ -99,19 +156,17 @@ def compare(
     if tofu is not None and benchmark is None:
         raise InputError("--tofu says where a --benchmark lies: name one, as tofu:forget05")
     read = reader(terminal, encoding)
-    names = [name.strip() for name in methods.split(",")]
+    names = list(_USUAL) if methods is None else [name.strip() for name in methods.split(",")]
     recipe = None
     if base is not None:
         recipe = recipe_of(
             base,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
+            **trained,
             lora_rank=None,
             dtype=None,
             weights=terminal.computing().dtype,
         )
-    elif any(value is not None for value in (epochs, batch_size, lr)):
+    elif any(value is not None for value in trained.values()):
         raise InputError("--epochs, --batch-size and --lr are of models trained from a --base")
     how = terminal.computing()
     with stages(terminal) as stage:
@@ -131,7 +186,7 @@ def compare(
             recipe=recipe,
             methods=names,
             options=_options(names, option or []),
-            seeds=seeds,
+            seeds=seeds or 3,
             level=level,
             chat=chat,
             dtype=how.dtype,
@@ -157,6 +212,60 @@ def compare(
     terminal.emit(document, table((*columns, *own), cells), *lines)
 
 
+def _learners(
+    terminal: Terminal,
+    model: str,
+    learners: str,
+    recipe: Recipe,
+    files: Mapping[str, Path | None],
+    encoding: str | None,
+    **how: Any,
+) -> None:
+    """Compare learners, and print the table."""
+    from olvido.benchmark import compare_learners
+    from olvido.benchmark.tradeoff import compared
+    from olvido.cli.arguments import reader
+
+    names = [name.strip() for name in learners.split(",")]
+    compared(names)
+    read, computing = reader(terminal, encoding), terminal.computing()
+    how |= {name: read(path) for name, path in files.items()}
+    with stages(terminal) as stage:
+        found = compare_learners(
+            model,
+            learners=names,
+            recipe=recipe,
+            dtype=computing.dtype,
+            device=computing.device,
+            stage=stage,
+            tell=terminal.say,
+            **how,
+        )
+    columns = (
+        "learner", "epsilon", "delta", "unit", "n", "general", "holdout loss", "extraction",
+        "membership", "exposure",
+    )  # fmt: skip
+    measures = ("general", "holdout_loss", "extraction", "membership", "exposure")
+    rows = found.document["rows"]
+    cells = []
+    for row in rows:
+        promise = row["promise"] or {}
+        said = [f"{promise[k]:.2g}" if promise else "" for k in ("epsilon", "delta")]
+        about = [promise.get("unit", ""), promise.get("units", "")]
+        cells.append((row["learner"], *said, *about, *(_mean(row[m], ".3f") for m in measures)))
+    lines = [
+        "Kept general knowledge (exact match) and loss on the holdout are quality. Extraction "
+        "strength of the records about people, AUC of the loss attack on them (0.5 is chance) and "
+        "exposure of planted canaries in bits (of 6; 1.4 is chance) are what is kept of people.",
+        *(f"{row['learner']}: {why}" for row in rows for why in row["failures"]),
+        *found.document["remarks"],
+        f"Page: {found.page or 'none'}",
+    ]
+    paths = {"page": found.page, "picture": found.picture}
+    document = found.document | {name: path and str(path) for name, path in paths.items()}
+    terminal.emit(document, table(columns, cells), *lines)
+
+
 def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
     """Options of methods, each written as method.name=value."""
     from olvido.cli.arguments import method_options
@@ -175,25 +284,26 @@ def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _cells(row: Mapping[str, Any], own: list[str]) -> tuple[object, ...]:
-    def mean(value: Mapping[str, Any] | None, form: str) -> str:
-        if value is None:
-            return ""
-        around = value["interval"]
-        half = "" if around is None else f" ±{(around[1] - around[0]) / 2:{form}}"
-        return f"{value['mean']:{form}}{half}"
-
     peak = row["peak_memory"]
     return (
         row["method"],
         f"{row['passed']}/{row['runs']}",
-        mean(row["recall"], ".3f"),
-        mean(row["loss"], ".2f"),
-        mean(row["kept"], ".3f"),
-        mean(row["seconds"], ".1f"),
-        mean(row["share_of_retraining"], ".1%"),
+        _mean(row["recall"], ".3f"),
+        _mean(row["loss"], ".2f"),
+        _mean(row["kept"], ".3f"),
+        _mean(row["seconds"], ".1f"),
+        _mean(row["share_of_retraining"], ".1%"),
         "" if peak is None else f"{peak / 1e6:.0f} MB",
-        *(mean(row["metrics"].get(name), ".3f") for name in own),
+        *(_mean(row["metrics"].get(name), ".3f") for name in own),
     )
+
+
+def _mean(value: Mapping[str, Any] | None, form: str) -> str:
+    if value is None:
+        return ""
+    around = value["interval"]
+    half = "" if around is None else f" ±{(around[1] - around[0]) / 2:{form}}"
+    return f"{value['mean']:{form}}{half}"
 
 
 def _why(row: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from olvido.cli.arguments import (
 from olvido.cli.output import Terminal, command, stages, table
 
 if TYPE_CHECKING:
+    from olvido.learners import Spent
     from olvido.workspace import Workspace
 
 commands = typer.Typer()
@@ -64,6 +65,10 @@ def learn(
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the run.")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Of --learner private: say the promise, and train nothing."),
+    ] = False,
     authors: Annotated[
         str | None, typer.Option("--authors", metavar="FIRST-LAST", help="Of 'tofu': which.")
     ] = None,
@@ -74,6 +79,7 @@ def learn(
     """
     from olvido.cli.arguments import learner_options, require_model
     from olvido.errors import InputError
+    from olvido.learners import LEARNERS, Private
     from olvido.processes import from_main, is_main
     from olvido.workspace import Workspace
 
@@ -81,6 +87,12 @@ def learn(
     given = (("epsilon", epsilon), ("noise", noise))
     further = [f"{name}={value}" for name, value in given if value is not None]
     options = learner_options(learner, [*(option or []), *further])
+    private = chosen if isinstance(chosen := LEARNERS.make(learner, options), Private) else None
+    if dry_run and private is None:
+        raise InputError(
+            f"--dry-run says what a private training will promise, and {learner} promises nothing: "
+            "give --learner private, or leave --dry-run out"
+        )
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
@@ -96,6 +108,12 @@ def learn(
             weights=workspace.settings.dtype,
             micro_batch=micro_batch,
         )
+        if private is not None:
+            promise = workspace.foretell(names, learner=private, recipe=recipe)
+            if dry_run:
+                _foretold(terminal, promise)
+                return
+            terminal.say(f"This training will promise {promise}.")
         made = workspace.learn(
             names,
             model=_found_from_anywhere(model),
@@ -125,9 +143,37 @@ def learn(
     if (privacy := made.recipe.get("privacy")) is not None:
         document["privacy"], shown["privacy"] = privacy, privacy["promise"]
     notes = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    if planted := made.recipe.get("options", {}).get("canaries"):
+        notes.append(
+            f"{planted} canaries count as units: 'olvido audit-privacy {made.id}' tries to refute "
+            "the promise by them."
+        )
     if document["note"] is not None:
         notes.append(str(document["note"]))
     terminal.emit(document, table(("what", "value"), shown.items()), *notes)
+
+
+def _foretold(terminal: Terminal, promise: Spent) -> None:
+    """Print what a training will promise."""
+    shown = {
+        "epsilon": f"{promise.epsilon:.3g}",
+        "delta": f"{promise.delta:.2g}",
+        "unit": f"{promise.unit}, add or remove one",
+        "units": f"{promise.units}",
+        "left out": f"{promise.dropped} records, about people of two units",
+        "noise": f"{promise.noise:.3g} clipping bounds in a step, "
+        f"{promise.noise / promise.batch:.2g} for each unit expected",
+        "expected batch": f"{promise.batch:.4g} units, each drawn with probability "
+        f"{promise.rate:.3g}",
+        "steps": f"{promise.steps}",
+    }
+    terminal.emit(
+        {"privacy": promise.to_dict(), "trained": False},
+        table(("what", "value"), shown.items()),
+        "Nothing was trained. What it costs in quality is not known before; 'olvido compare "
+        "--learners' measures it, on data that is public or invented where no budget shall be "
+        "spent.",
+    )
 
 
 def _found_from_anywhere(model: str) -> str:

@@ -80,7 +80,7 @@ def close(
         gone, ending, staying, others = (
             dict(_pair(context, text, known) for text in texts) for texts in stated
         )
-        settle(
+        found = settle(
             context,
             identifier,
             erased=erase or (),
@@ -92,8 +92,7 @@ def close(
             by=by,
             search=search or (),
         )
-        request, blank = finish(context, identifier, search=search or ())
-        found = closure(context, identifier, search=search or ())
+        request, blank = finish(context, identifier, search=search or (), found=found)
         # A certificate with open items is followed by another, now that none is open.
         certificate = None if blank or concluded(request) else issue(context, identifier)
         document = described(request, context.settings)

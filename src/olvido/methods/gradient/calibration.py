@@ -141,5 +141,11 @@ def reached(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
     """
     if len(losses) < len(goals) or not all(map(math.isfinite, goals.values())):
         return False
+    return shortfall(losses, goals) <= 0
+
+
+def shortfall(losses: Mapping[str, float], goals: Mapping[str, float]) -> float:
+    """How far the records' mean distance below their targets is above what is allowed, as a share
+    of the mean target."""
     short = fmean(max(goal - losses[i], 0.0) for i, goal in goals.items())
-    return short <= SHORTFALL * fmean(goals.values())
+    return short / fmean(goals.values()) - SHORTFALL

@@ -21,7 +21,7 @@ from olvido.methods.gradient.descent import Descent, Start
 from olvido.methods.origin.repair import Repaired
 from olvido.methods.origin.sketch import own_recipe
 from olvido.methods.origin.weights import module_of
-from olvido.methods.task_vector import HALVINGS, subtracted
+from olvido.methods.task_vector import LOOKS, subtracted
 from olvido.methods.types import Split, StepMetrics
 from olvido.tasks import Task
 
@@ -106,7 +106,7 @@ class Arithmetic(Repaired):
         scale, there, tried = subtracted(
             model, trained.model, vectors, split.forget, task,
             goals or targets(before, begun.split, task, self.batch_size), self.scale,
-            self.batch_size, FARTHEST, _as_unknown,
+            self.batch_size, FARTHEST, _still_telling,
         )  # fmt: skip
         width = sum(map(task.width, split.forget))
         spent = begun.tokens + tuned.tokens + FORWARD * width * (len(tried) + 1)
@@ -123,7 +123,7 @@ class Arithmetic(Repaired):
         return LONGEST if self.steps is None else self.steps
 
     def start_cost(self, trained: Trained, split: Split, task: Task) -> float:
-        tries = HALVINGS + 3 if self.scale is None else 2
+        tries = LOOKS + 1 if self.scale is None else 2
         tokens = super().start_cost(trained, split, task)
         alone = replace(split, holdout=(), never=())
         tokens += self._addition(trained).cost(trained, alone, task).tokens
@@ -148,14 +148,18 @@ def _healed(history: Sequence[StepMetrics], total: int) -> bool:
     return len(lately) == LATELY and fmean(lately) <= HEALED
 
 
-def _as_unknown(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
-    """Whether neither the mean loss nor the mean probability tells more than the targets do.
+def _still_telling(losses: Mapping[str, float], goals: Mapping[str, float]) -> float:
+    """How much more the mean loss or the mean probability tell than the targets do, whichever is
+    more, in nats and as a share of the target.
 
     One vector moves some records farther than others. A mean loss is content with a few records
     that stay well known beside others that were pushed too far, a mean probability with the
     reverse; a scale that suits the last of all records harms what is kept.
     """
-    return _likely(losses) <= _likely(goals) and fmean(losses.values()) >= fmean(goals.values())
+    goal = fmean(goals.values())
+    likely = _likely(losses)
+    told = math.log(likely / _likely(goals)) if likely else -math.inf
+    return max(goal - fmean(losses.values()), told) / goal
 
 
 def _likely(losses: Mapping[str, float]) -> float:

@@ -301,6 +301,9 @@ def settle(
     for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
         how = erase(context, request, before[item][0], ids, whole=item in whole)
         context.store.put_closure(identifier, {item: Ending(Exit.ERASED, how)})
+    if not wanted and not said:
+        # Nothing was changed, and a search reads every file of the workspace.
+        return tuple(before.values())
     after = closure(context, identifier, search=search)
     for artefact, now_said in after:
         if artefact.item in erased and now_said.exit is None:
@@ -309,16 +312,27 @@ def settle(
 
 
 def close(
-    context: RequestContext, identifier: str, *, search: Sequence[Path] = ()
+    context: RequestContext,
+    identifier: str,
+    *,
+    search: Sequence[Path] = (),
+    found: Sequence[tuple[Artefact, ClosureItem]] | None = None,
 ) -> tuple[Request, tuple[str, ...]]:
     """Close a request if no item is open; return the request and the open items.
+
+    Args:
+        context: the workspace.
+        identifier: the id of a request that was answered.
+        search: further folders outside the workspace to search.
+        found: what `settle` or `closure` returned just now; None: all is searched again.
 
     Raises:
         UnknownName: no such request.
         StateError: its models have not forgotten yet.
     """
     keep_prints(context, _answered(context, identifier))
-    found = closure(context, identifier, search=search)
+    if found is None:
+        found = closure(context, identifier, search=search)
     blank = tuple(artefact.item for artefact, said in found if said.exit is None)
     request = context.store.request(identifier)
     if request.status is RequestStatus.CLOSED:

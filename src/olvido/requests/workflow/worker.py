@@ -309,7 +309,7 @@ class Worker:
             if store.request(identifier).status is _S.PUBLISHED:
                 found = closure(context, identifier)
                 store.put_closure(identifier, {a.item: s.ending for a, s in found})
-                close(context, identifier)
+                close(context, identifier, found=found)
         for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
             path.unlink()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -112,6 +113,7 @@ def require_delta(delta: float | None, units: int) -> float:
     return delta
 
 
+@cache
 def epsilon_of(
     noise: float, *, delta: float, rate: float, steps: int, accountant: str = "prv"
 ) -> float:
@@ -126,21 +128,8 @@ def epsilon_of(
         UnknownName: no such accountant.
     """
     _require_known(accountant)
-    with extra("private"):
-        from opacus.accountants import create_accountant
-    found = math.inf
-    # First the one that is looser, and cheap: the other takes all memory where epsilon is large.
-    for name in dict.fromkeys(("rdp", accountant)):
-        counted = create_accountant(name)
-        counted.history = [(noise, rate, steps)]
-        with _quiet(), np.errstate(all="ignore"):
-            try:
-                found = float(counted.get_epsilon(delta=delta))
-            except (ValueError, RuntimeError, OverflowError, ZeroDivisionError):
-                found = math.inf
-        if not 0 <= found <= _LARGEST:
-            break
-    if not 0 <= found <= _LARGEST:
+    found = _epsilon([(noise, rate, steps)], delta, accountant)
+    if found == math.inf:
         raise InputError(
             f"noise {noise:g} is too little to promise anything (no epsilon up to {_LARGEST:g} "
             f"over {steps} steps, each with {rate:.2g} of all units): give more noise, fewer "
@@ -149,6 +138,60 @@ def epsilon_of(
     return found
 
 
+def together(promises: Sequence[tuple[Spent, int]]) -> tuple[float, float]:
+    """What several private trainings promise one person, all of their results published.
+
+    Where the person is one unit, the accountant adds up all steps of all trainings, at the least of
+    their deltas; each may have begun at an earlier one's result, if its noise and steps did not
+    hang on that. A promise about one record holds for a person's k records with k epsilon and
+    k exp((k - 1) epsilon) delta (Dwork and Roth 2014, theorem 2.2), which are added to the rest.
+
+    Args:
+        promises: each with the number of the person's records that it covers.
+
+    Returns:
+        Epsilon and delta; infinity where nothing is promised.
+    """
+    whole: list[Spent] = []
+    epsilon = delta = 0.0
+    for spent, records in promises:
+        if spent.unit == "subject" or records == 1:
+            whole.append(spent)
+            continue
+        epsilon += records * spent.epsilon
+        grown = math.exp(min((records - 1) * spent.epsilon, _LARGEST))
+        delta += records * grown * spent.delta
+    if len(whole) == 1:
+        epsilon, delta = epsilon + whole[0].epsilon, delta + whole[0].delta
+    elif whole:
+        least = min(spent.delta for spent in whole)
+        names = {spent.accountant for spent in whole}
+        history = [(spent.noise, spent.rate, spent.steps) for spent in whole]
+        epsilon += _epsilon(history, least, names.pop() if len(names) == 1 else "rdp")
+        delta += least
+    return (epsilon, delta) if epsilon <= _LARGEST and delta < 1 else (math.inf, min(delta, 1.0))
+
+
+def _epsilon(history: list[tuple[float, float, int]], delta: float, accountant: str) -> float:
+    """Epsilon of steps with these noises and rates; infinity where there is none up to 100."""
+    with extra("private"):
+        from opacus.accountants import create_accountant
+    found = math.inf
+    # First the one that is looser, and cheap: the other takes all memory where epsilon is large.
+    for name in dict.fromkeys(("rdp", accountant)):
+        counted = create_accountant(name)
+        counted.history = history
+        with _quiet(), np.errstate(all="ignore"):
+            try:
+                found = float(counted.get_epsilon(delta=delta))
+            except (ValueError, RuntimeError, OverflowError, ZeroDivisionError):
+                found = math.inf
+        if not 0 <= found <= _LARGEST:
+            return math.inf
+    return found
+
+
+@cache
 def noise_for(
     epsilon: float, *, delta: float, rate: float, steps: int, accountant: str = "prv"
 ) -> float:

@@ -29,6 +29,9 @@ _RATE = 0.2
 _SHARE = 20
 """The expected units of a step for each standard deviation of the noise of a count, there too."""
 
+_DRAWN = 2**18
+"""Numbers of noise that are drawn at once: they stay in a processor's cache."""
+
 _CLOSE = 2e-3
 """Difference of norms, as a share, that rounding may make in 32 bits; in 16 bits 20 times that."""
 
@@ -127,12 +130,17 @@ class Clipped(Plain):
     def finish(self, loss: float | None) -> float | None:
         """Noise the sums, of no unit too, and divide them by the expected number of units."""
         made = self._secret.generator(self._step, "noise", self._parameters[0].device)
+        # Some at a time: as much memory as a weight takes would cost more time than its noise.
+        noise = torch.empty(_DRAWN, device=made.device)
         for parameter in self._parameters:
-            noise = torch.empty(parameter.shape, device=parameter.device)
-            noise.normal_(0, self._noise * self.clip, generator=made)
-            if (total := self._sums.pop(id(parameter), None)) is not None:
-                noise += total
-            parameter.grad = noise.div_(self._expected).to(parameter.dtype)
+            total = self._sums.pop(id(parameter), None)
+            if total is None:
+                total = torch.zeros(parameter.shape, device=made.device)
+            total = total.contiguous()
+            for part in total.view(-1).split(_DRAWN):
+                some = noise[: len(part)].normal_(0, self._noise * self.clip, generator=made)
+                part += some
+            parameter.grad = total.div_(self._expected).to(parameter.dtype)
         if self._quantile is not None:
             count = torch.empty(1, device=made.device).normal_(0, self._of_counts, generator=made)
             share = 0.5 + (self._short + float(count)) / self._expected

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from olvido.ledger.facts import PRIVATE
 from olvido.training.private.accounting import Spent
+from olvido.training.private.canaries import Canaries
 from olvido.training.traces.base import Trace
 from olvido.training.traces.chain import Continued, links
 from olvido.training.traces.declared import Elsewhere, origin_in
@@ -25,6 +27,7 @@ class PrivateRun(Elsewhere):
         expected: tokens that were expected to pass forward and backward, without padding: their
             real number would tell who was drawn.
         notes: what was done otherwise than is usual.
+        canaries: made records that some coins put into the training; None: there were none.
     """
 
     spent: Spent
@@ -32,6 +35,7 @@ class PrivateRun(Elsewhere):
     took: float
     expected: int
     notes: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
     learner: ClassVar = PRIVATE
 
@@ -57,13 +61,17 @@ class PrivateRun(Elsewhere):
 
     def to_note(self) -> dict[str, Any]:
         """The same as of any training without a log, and the promise."""
-        return super().to_note() | {
-            "spent": self.spent.to_dict(),
-            "contract": dict(self.contract),
-            "took": self.took,
-            "expected": self.expected,
-            "notes": list(self.notes),
-        }
+        return (
+            super().to_note()
+            | {
+                "spent": self.spent.to_dict(),
+                "contract": dict(self.contract),
+                "took": self.took,
+                "expected": self.expected,
+                "notes": list(self.notes),
+            }
+            | ({} if self.canaries is None else {"canaries": self.canaries.to_note()})
+        )
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
@@ -77,13 +85,20 @@ class PrivateRun(Elsewhere):
             took=values["took"],
             expected=values["expected"],
             notes=tuple(values["notes"]),
+            canaries=Canaries(**values["canaries"]) if "canaries" in values else None,
         )
+
+
+def private_run(trace: Trace) -> PrivateRun | None:
+    """The last training of a trace, where it was a private one."""
+    last = trace.last if isinstance(trace, Continued) else trace
+    return last if isinstance(last, PrivateRun) else None
 
 
 def spent_by(trace: Trace) -> Spent | None:
     """The promise of the last training of a trace; None where it made none."""
-    last = trace.last if isinstance(trace, Continued) else trace
-    return last.spent if isinstance(last, PrivateRun) else None
+    run = private_run(trace)
+    return None if run is None else run.spent
 
 
 def promised_by(trace: Trace) -> dict[str, Any] | None:
@@ -105,8 +120,30 @@ def _before(trace: Continued, spent: Spent) -> str:
             f"those who are in the {len(trace.previous.taught)} records of its earlier trainings"
         )
     all_ = [spent, *(link.spent for link in before if isinstance(link, PrivateRun))]
+    if len({one.unit for one in all_}) > 1:
+        return "it began with a private training of other units, and their promises do not add up"
     return (
-        f"it began with a model of another private training: who was in all {len(all_)} trainings "
+        f"it began with a model of another private training: a unit of all {len(all_)} trainings "
         f"has the sum, epsilon {sum(one.epsilon for one in all_):.3g} at delta "
         f"{sum(one.delta for one in all_):.2g}"
     )
+
+
+def coins_of(trace: Trace) -> str | None:
+    """The coins of the canaries of the last training, as their file has them; None: no coins."""
+    run = private_run(trace)
+    known = None if run is None or run.canaries is None else run.canaries.coins
+    return None if known is None else known.text
+
+
+def with_coins(trace: Trace, folder: Path) -> Trace:
+    """A trace with the coins that lie in the folder of its model, if it had canaries.
+
+    Raises:
+        DigestMismatch: they are not the ones that were thrown.
+    """
+    run = private_run(trace)
+    if run is None or run.canaries is None:
+        return trace
+    found = replace(run, canaries=run.canaries.with_coins(folder))
+    return replace(trace, last=found) if isinstance(trace, Continued) else found
