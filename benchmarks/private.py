@@ -1,4 +1,4 @@
-"""Time a private step, and its memory, beside a plain step and beside Opacus.
+"""Time a private step, and its memory, beside a plain step and beside Opacus; a cell a run.
 
     python benchmarks/private.py speed --out build/private.json
 
@@ -65,7 +65,11 @@ def main() -> None:
         step(1)
         print(json.dumps({"above": peak() - before}))
         return
-    harness.finish(harness.header(seed=args.seed, cell=measured(args)), args)
+    found = harness.header(seed=args.seed, cell=measured(args))
+    if args.out is None:
+        harness.finish(found, args)
+    else:
+        harness.add(args.out, f"{args.weights}-{args.tokens}", found)
 
 
 class World:
