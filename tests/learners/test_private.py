@@ -15,6 +15,7 @@ from olvido.learners import Lora, Private, PrivateRun, Progress, Recipe, Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, Language, examples
 from olvido.training.private.accounting import Spent, epsilon_of
+from olvido.training.traces.private import promised_by
 
 pytest.importorskip("opacus")
 pytestmark = pytest.mark.filterwarnings(
@@ -191,3 +192,22 @@ def test_what_makes_no_promise_is_refused(
 def test_one_person_cannot_hide(small: Any, people: Records, task: Language) -> None:
     with pytest.raises(OlvidoError, match="2 units or more"):
         learn(small, people[:3], task)
+
+
+def test_a_promise_says_what_an_earlier_training_leaves_of_it(
+    small: Any, people: Records, task: Language, tmp_path: Path
+) -> None:
+    once = learn(small, people, task, noise=2.0)
+    twice = learn(once, people, task, noise=2.0)
+    found = promised_by(twice.trace)
+    assert found is not None
+    assert f"epsilon {2 * promise(once).epsilon:.3g} at" in found["promise"]
+    twice.page(tmp_path / "page.html")
+    assert "has the sum" in (tmp_path / "page.html").read_text()
+    plain = train(small, records=people[:3], task=task, recipe=ONE_STEP)
+    after = promised_by(learn(plain, people, task).trace)
+    assert after is not None
+    assert "nothing is promised to those who are in the 3" in after["promise"]
+    alone = promised_by(once.trace)
+    assert alone is not None
+    assert alone["promise"] == str(promise(once))

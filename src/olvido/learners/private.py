@@ -33,7 +33,7 @@ from olvido.training.private.accounting import (
     require_delta,
 )
 from olvido.training.private.canaries import Canaries, canaries, kind_of
-from olvido.training.private.clipping import Clipped, Unit
+from olvido.training.private.clipping import Clipped, Unit, require_unmoved
 from olvido.training.private.sampling import UNITS, Poisson, Secret, require_units, units_of
 from olvido.training.recipe import Recipe, require_numbers
 from olvido.training.records import by_id, ids_of, joined, records_of
@@ -296,6 +296,7 @@ def _train(
         if watch is not None:
             watch(replace(progress, loss=None))
 
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         some = [tuple(records[i] for i in ids[:2]) for ids in plan.units.members[:_PROVED]]
         note = gradients.prove(some)
@@ -316,6 +317,7 @@ def _train(
             ]
             loop.step(step, gradients.passes(units))
         loop.close()
+        require_unmoved(model, before)
     finally:
         gradients.close()
     return note

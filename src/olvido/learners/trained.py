@@ -25,7 +25,7 @@ from olvido.training.log import Log
 from olvido.training.traces.base import Edited, Trace, Untraced
 from olvido.training.traces.chain import BEFORE, Continued
 from olvido.training.traces.declared import Declared, Watched
-from olvido.training.traces.private import coins_of, spent_by, with_coins
+from olvido.training.traces.private import coins_of, promised_by, with_coins
 from olvido.training.traces.steps import RUN, StepLog, TraceNote
 
 
@@ -127,12 +127,12 @@ class Trained:
                 "Another trainer trained it while Olvido watched: what it learned was seen, and no "
                 "log can be replayed."
             )
-        elif (spent := spent_by(trace)) is not None:
+        elif (promised := promised_by(trace)) is not None:
             said = (
                 "It was trained with differential privacy, and keeps no log of its steps, which "
                 "would undo the promise."
             )
-            facts |= {"Promise": str(spent), "Left out": count(spent.dropped)}
+            facts |= {"Promise": promised["promise"], "Left out": count(promised["dropped"])}
         elif trace.origin is None:
             said = "It came without a log of its training, and nothing can be replayed."
         else:

@@ -36,7 +36,7 @@ from olvido.registry import plain, settings
 from olvido.tasks import TASKS, Example, Labels, Language, Task, require_for
 from olvido.training.records import ids_of
 from olvido.training.traces.chain import Continued
-from olvido.training.traces.private import spent_by
+from olvido.training.traces.private import promised_by
 from olvido.workspace.budget import require_within
 from olvido.workspace.reading import LedgerModel, Reading
 
@@ -131,7 +131,7 @@ class Workspace(Reading):
             parents=parents,
             recipe={"base": base.name, **made.noted, **recipe.to_dict()}
             | ({"options": options} if options else {})
-            | ({} if (spent := spent_by(trained.trace)) is None else {"privacy": spent.to_dict()}),
+            | ({} if (promised := promised_by(trained.trace)) is None else {"privacy": promised}),
             seed=seed,
             environment=trained.trace.environment,
         )

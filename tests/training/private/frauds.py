@@ -54,7 +54,7 @@ def divided_by_the_realised_size(patch: pytest.MonkeyPatch) -> None:
 
 def one_seed_for_all_steps(patch: pytest.MonkeyPatch) -> None:
     seed = Secret.seed
-    patch.setattr(Secret, "seed", lambda self, step, what: seed(self, 0, what))
+    patch.setattr(Secret, "seed", lambda self, step, what, bits=63: seed(self, 0, what, bits))
 
 
 def accumulation_clipped_once(patch: pytest.MonkeyPatch) -> None:

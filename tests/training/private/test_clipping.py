@@ -251,6 +251,33 @@ def test_records_that_see_each_other_are_refused() -> None:
         gradients(model, task).prove([rows[:2], rows[2:3]])
 
 
+class MixingLater(Mixing):
+    """Mixes records in training alone."""
+
+    def forward(self, given: Tensor) -> Tensor:
+        return super().forward(given) if self.training else given
+
+
+def test_records_that_see_each_other_in_training_alone_are_refused() -> None:
+    rows = pictures()
+    task = Labels.made(None, {"task": "labels"}, rows)
+    model = classifier(nn.Flatten(), MixingLater(), nn.Dropout(0.5), nn.Linear(72, 3))
+    with pytest.raises(InputError, match="changes with the records beside it"):
+        gradients(model, task).prove([rows[:2], rows[2:3]])
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_a_running_mean_of_records_is_refused(ruled: bool) -> None:
+    """It would be published as it is, without clipping and noise."""
+    rows = pictures()
+    task = Labels.made(None, {"task": "labels"}, rows)
+    last: list[nn.Module] = [nn.Linear(72, 3)] if ruled else [nn.Linear(72, 3), Scaled(3)]
+    norm = nn.InstanceNorm2d(2, track_running_stats=True)
+    model = classifier(norm, nn.Flatten(), *last)
+    with pytest.raises(InputError, match="running"):
+        gradients(model, task).prove([rows[:2], rows[2:3]])
+
+
 class Outside(nn.Module):
     """Uses a layer's weight without the layer."""
 

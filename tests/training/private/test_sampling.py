@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +79,19 @@ def test_randomness_is_fresh_unless_a_seed_is_chosen_and_is_never_written() -> N
     assert len(seeds) == 18
     with pytest.raises(TypeError, match="stays in its process"):
         pickle.dumps(Secret())
+
+
+def test_noise_has_more_than_the_32_bits_that_torch_reads_of_a_seed() -> None:
+    """Else a step's noise is found by trying all seeds on a weight that no record touches."""
+    secret, cpu = Secret(7), torch.device("cpu")
+    made = secret.generator(3, "noise", cpu)
+    same = np.random.MT19937(secret.seed(3, "noise", 256))
+    same.random_raw(1)  # NumPy begins with the last word of its state.
+    drawn = torch.empty(2000, dtype=torch.int32).random_(generator=made).numpy()
+    assert (drawn == (same.random_raw(2000) & 0x7FFFFFFF)).all()
+    few = torch.Generator().manual_seed(secret.seed(3, "noise") & 0xFFFFFFFF)
+    fresh = secret.generator(3, "noise", cpu)
+    normals = [torch.empty(2000).normal_(generator=one) for one in (few, fresh)]
+    assert not torch.equal(*normals)
+    assert abs(float(normals[1].mean())) < 0.12
+    assert abs(float(normals[1].std()) - 1) < 0.08

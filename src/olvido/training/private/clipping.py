@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,8 +29,26 @@ _RATE = 0.2
 _SHARE = 20
 """The expected units of a step for each standard deviation of the noise of a count, there too."""
 
+_DRAWN = 2**18
+"""Numbers of noise that are drawn at once: they stay in a processor's cache."""
+
 _CLOSE = 2e-3
 """Difference of norms, as a share, that rounding may make in 32 bits; in 16 bits 20 times that."""
+
+
+def require_unmoved(model: Module, before: Mapping[str, Tensor]) -> None:
+    """Refuse a model whose buffers are not as they were.
+
+    Raises:
+        InputError: a running mean or the like took up records, past clipping and noise.
+    """
+    for name, buffer in model.named_buffers():
+        if name not in before or not torch.equal(buffer, before[name]):
+            raise InputError(
+                f"private training clips what records do to weights, and {name} of this model is "
+                "no weight, but training changes it by the records themselves: use layers that "
+                "keep no running values"
+            )
 
 
 class Clipped(Plain):
@@ -111,14 +129,18 @@ class Clipped(Plain):
 
     def finish(self, loss: float | None) -> float | None:
         """Noise the sums, of no unit too, and divide them by the expected number of units."""
-        made = torch.Generator(self._parameters[0].device)
-        made.manual_seed(self._secret.seed(self._step, "noise"))
+        made = self._secret.generator(self._step, "noise", self._parameters[0].device)
+        # Some at a time: as much memory as a weight takes would cost more time than its noise.
+        noise = torch.empty(_DRAWN, device=made.device)
         for parameter in self._parameters:
-            noise = torch.empty(parameter.shape, device=parameter.device)
-            noise.normal_(0, self._noise * self.clip, generator=made)
-            if (total := self._sums.pop(id(parameter), None)) is not None:
-                noise += total
-            parameter.grad = noise.div_(self._expected).to(parameter.dtype)
+            total = self._sums.pop(id(parameter), None)
+            if total is None:
+                total = torch.zeros(parameter.shape, device=made.device)
+            total = total.contiguous()
+            for part in total.view(-1).split(_DRAWN):
+                some = noise[: len(part)].normal_(0, self._noise * self.clip, generator=made)
+                part += some
+            parameter.grad = total.div_(self._expected).to(parameter.dtype)
         if self._quantile is not None:
             count = torch.empty(1, device=made.device).normal_(0, self._of_counts, generator=made)
             share = 0.5 + (self._short + float(count)) / self._expected
@@ -140,10 +162,12 @@ class Clipped(Plain):
         Raises:
             InputError: records change each other's losses, so that no norm bounds a person's part.
         """
+        records = [record for unit in units for record in unit]
+        self._require_still(records)
         if not self.one_pass:
             return f"there is no rule for {self._recording.unknown}"
         with evaluating(self.model):
-            records = [record for unit in units for record in unit]
+            self._train_without_chance(records)
             batch = self.task.collate(records).to(self._parameters[0].device)
             with torch.no_grad():
                 own = self._own_losses(records, batch)
@@ -159,6 +183,25 @@ class Clipped(Plain):
             reason = self._differing(units)
         self.one_pass = reason is None
         return reason
+
+    def _require_still(self, records: Sequence[Example]) -> None:
+        """Refuse a model that keeps something of the records it reads, which nothing would clip."""
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with evaluating(self.model), torch.no_grad():
+            self.model.train()
+            self._own_losses(records, self.task.collate(records).to(self._parameters[0].device))
+        require_unmoved(self.model, before)
+
+    def _train_without_chance(self, records: Sequence[Example]) -> None:
+        """Let the model work as in training, without dropout; where chance is left, as later."""
+        self.model.train()
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                module.eval()
+        with torch.no_grad():
+            both = [self._losses(records)[0] for _ in range(2)]
+        if not torch.equal(*both):
+            self.model.eval()
 
     def _differing(self, units: Sequence[Unit]) -> str | None:
         """Why the rules for layers give other gradients than plain derivatives, if they do."""

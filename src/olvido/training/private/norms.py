@@ -138,8 +138,11 @@ class Lookups:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """The weighted sum."""
-        back = self.back * factors[self.owners.index, None]
-        return self.back.new_zeros(self.shape).index_add_(0, self.ids, back)
+        return self.onto(self.back.new_zeros(self.shape), factors)
+
+    def onto(self, sums: Tensor, factors: Tensor) -> Tensor:
+        """Add the weighted sum to others, in place."""
+        return sums.index_add_(0, self.ids, self.back * factors[self.owners.index, None])
 
 
 @dataclass
@@ -166,7 +169,7 @@ class Tied:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """The weighted sum of both."""
-        return self.lookups.weighted(factors) + self.products.weighted(factors)
+        return self.lookups.onto(self.products.weighted(factors), factors)
 
 
 class CannotSeparate(Exception):

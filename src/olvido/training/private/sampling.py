@@ -7,13 +7,18 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
 from olvido.errors import InputError, UnknownName, require_seed
 from olvido.tasks import Example
 
 UNITS = ("subject", "record")
+
+_BITS = 256
+"""Of a step's randomness."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,28 @@ class Secret:
         key = secrets.token_bytes(32) if seed is None else f"noise {seed}".encode()
         self._key = key
 
-    def seed(self, step: int, what: str) -> int:
-        """A seed of 63 bits for one use in one step: no two uses share one."""
-        made = hashlib.blake2b(f"{step}|{what}".encode(), digest_size=8, key=self._key).digest()
-        return int.from_bytes(made) >> 1
+    def seed(self, step: int, what: str, bits: int = 63) -> int:
+        """A seed for one use in one step: no two uses share one."""
+        made = hashlib.blake2b(f"{step}|{what}".encode(), digest_size=32, key=self._key).digest()
+        return int.from_bytes(made) >> (_BITS - bits)
+
+    def generator(self, step: int, what: str, device: torch.device) -> torch.Generator:
+        """A generator for one use in one step.
+
+        On a processor, torch reads 32 bits of a seed and drops the others, so that all seeds of a
+        step could be tried: the noise of one weight that no record touches tells which it was. The
+        whole state is filled instead, as NumPy fills that of the same generator.
+        """
+        made = torch.Generator(device).manual_seed(self.seed(step, what))
+        if device.type == "cpu":
+            key: Any = np.random.MT19937(self.seed(step, what, _BITS)).state["state"]
+            state = made.get_state()
+            # Its seed, two flags and a place stand before the 624 words.
+            state.view(torch.int64)[3 : 3 + len(key["key"])] = torch.from_numpy(
+                key["key"].astype(np.int64)
+            )
+            made.set_state(state)
+        return made
 
     def __reduce__(self) -> tuple[object, ...]:
         """Refuse to be written down."""
@@ -131,7 +154,7 @@ class Poisson:
     def steps(self, secret: Secret) -> Iterator[list[tuple[str, ...]]]:
         """For each step the records of every unit that was drawn; the list may be empty."""
         for step in range(self.total_steps):
-            chance = np.random.default_rng(secret.seed(step, "draws"))
+            chance = np.random.default_rng(secret.seed(step, "draws", _BITS))
             drawn = np.flatnonzero(chance.random(len(self.units.members)) < self.rate)
             yield [self._some(self.units.members[unit], chance) for unit in drawn]
 

@@ -11,7 +11,7 @@ from olvido.ledger.facts import PRIVATE
 from olvido.training.private.accounting import Spent
 from olvido.training.private.canaries import Canaries
 from olvido.training.traces.base import Trace
-from olvido.training.traces.chain import Continued
+from olvido.training.traces.chain import Continued, links
 from olvido.training.traces.declared import Elsewhere, origin_in
 from olvido.training.traces.steps import TraceNote
 
@@ -117,6 +117,34 @@ def spent_by(trace: Trace) -> Spent | None:
     """The promise of the last training of a trace; None where it made none."""
     run = private_run(trace)
     return None if run is None else run.spent
+
+
+def promised_by(trace: Trace) -> dict[str, Any] | None:
+    """The same as plain values; the words say what they leave open about earlier trainings."""
+    if (spent := spent_by(trace)) is None:
+        return None
+    found = spent.to_dict()
+    if isinstance(trace, Continued):
+        found["promise"] += f"; {_before(trace, spent)}"
+    return found
+
+
+def _before(trace: Continued, spent: Spent) -> str:
+    """What the last promise is worth to whom an earlier training of a chain was about."""
+    before = [link for link in links(trace.previous) if not isinstance(link, Continued)]
+    if not all(isinstance(link, PrivateRun) for link in before):
+        return (
+            "it began with a model that had learned without such a promise: nothing is promised to "
+            f"those who are in the {len(trace.previous.taught)} records of its earlier trainings"
+        )
+    all_ = [spent, *(link.spent for link in before if isinstance(link, PrivateRun))]
+    if len({one.unit for one in all_}) > 1:
+        return "it began with a private training of other units, and their promises do not add up"
+    return (
+        f"it began with a model of another private training: a unit of all {len(all_)} trainings "
+        f"has the sum, epsilon {sum(one.epsilon for one in all_):.3g} at delta "
+        f"{sum(one.delta for one in all_):.2g}"
+    )
 
 
 def coins_of(trace: Trace) -> str | None:
