@@ -167,13 +167,20 @@ def require_within(
             known[key] = together([*parts, (spent, count)])[0] if whole else math.inf
         if not known[key] <= limit:
             over.append(known[key])
-    if over:
+    if not over:
+        return
+    found = f"privacy_limit is epsilon {limit:g} for each person, and with this training"
+    if math.isinf(worst := max(over)):
         raise StateError(
-            f"privacy_limit is epsilon {limit:g} for each person, and with this training "
-            f"{len(over)} of {len(covered)} people would be at {_shown(max(over))} at the worst: "
-            "train with more noise or on others' records, or change the limit in olvido.toml; "
-            "'olvido budget --worst' shows what was spent"
+            f"{found} there would be no bound for {over.count(worst)} of {len(covered)} people, whom "
+            "earlier models promised nothing or too little: train on others' records, or change "
+            "the limit in olvido.toml; 'olvido budget --worst' shows what was spent"
         )
+    raise StateError(
+        f"{found} {len(over)} of {len(covered)} people would be at epsilon {worst:.3g} at the "
+        "worst: train with more noise or on others' records, or change the limit in olvido.toml; "
+        "'olvido budget --worst' shows what was spent"
+    )
 
 
 def _subject(store: Store, name: str) -> SubjectId:
@@ -196,7 +203,3 @@ def _learned(state: ModelState) -> list[Record]:
 
 def _bounded(epsilon: float) -> float | None:
     return epsilon if math.isfinite(epsilon) else None
-
-
-def _shown(epsilon: float) -> str:
-    return f"epsilon {epsilon:.3g}" if math.isfinite(epsilon) else "no bound at all"
