@@ -172,9 +172,9 @@ def require_within(
     found = f"privacy_limit is epsilon {limit:g} for each person, and with this training"
     if math.isinf(worst := max(over)):
         raise StateError(
-            f"{found} there would be no bound for {over.count(worst)} of {len(covered)} people, whom "
-            "earlier models promised nothing or too little: train on others' records, or change "
-            "the limit in olvido.toml; 'olvido budget --worst' shows what was spent"
+            f"{found} there would be no bound for {over.count(worst)} of {len(covered)} people, "
+            "whom earlier models promised nothing or too little: train on others' records, or "
+            "change the limit in olvido.toml; 'olvido budget --worst' shows what was spent"
         )
     raise StateError(
         f"{found} {len(over)} of {len(covered)} people would be at epsilon {worst:.3g} at the "
