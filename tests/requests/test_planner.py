@@ -123,6 +123,8 @@ def test_a_classifier_has_a_rate_of_its_own(width: int | None, rate: float) -> N
     [
         # A base that speaks and knows nobody; one that knows them; one that cannot speak.
         ("others", "people", ROOTED), ("people", "people", EMPIRICAL), (None, "people", EMPIRICAL),
+        # One of the two who leave.
+        ("both", "people", EMPIRICAL),
     ],
 )  # fmt: skip
 def test_where_a_base_knows_the_language_and_nobody_forgetting_begins_there(
@@ -136,15 +138,17 @@ def test_where_a_base_knows_the_language_and_nobody_forgetting_begins_there(
         return tuple(e for one in town.residents for e in examples(town.rows_of(one)))
 
     records = {"people": of(0), "others": of(1)}
+    leaving = list(dict.fromkeys(e.subjects for e in records["people"]))[:2]
+    known = [replace(e, id=f"known {e.id}") for e in records["people"] if e.subjects == leaving[1]]
+    records["both"] = (*records["others"], *known)
     recipe = Recipe(epochs=16, batch_size=8, lr=4e-3)
     begun = tiny_model(len(tokenizer), seed=0, width=48, layers=1).eval()
     if base is not None:
         begun = train(begun, records=records[base], task=task, recipe=recipe).model
     trained = train(begun, records=records[taught], task=task, recipe=recipe)
-    person = records["people"][0].subjects
     split = Split(
-        tuple(e for e in records["people"] if e.subjects == person),
-        tuple(e for e in records["people"] if e.subjects != person),
+        tuple(e for e in records["people"] if e.subjects in leaving),
+        tuple(e for e in records["people"] if e.subjects not in leaving),
     )
     found = routes(trained, split, task)
     assert [r.method for r in found if r.preferred] == [preferred]
