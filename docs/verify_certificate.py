@@ -2,10 +2,9 @@
 
     python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:WEIGHTS [sha256:FUNCTION]]
 
-Arguments go by place: the key comes second, and no option names it. The digests are those of the
-model that comes with the certificate: of its weights, and of the files that decide its function.
-Standard output says whether the certificate is to be believed, or why not. Exit status 0 where it
-is, 1 where it is not, 2 where a file cannot be read. Get the key from its issuer alone.
+Arguments go by place, the key second. The digests are of the model that comes with it: of its
+weights, and of the files that decide its function. Standard output says whether it is to be
+believed, or why not; exit status 0: it is, 1: it is not, 2: no file. Get the key from its issuer.
 """
 
 import base64
@@ -30,7 +29,7 @@ DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype
 REPAIR = DESCENT.replace("epochs ", "steps ").replace("project ", "")
 CURVED = "strength target sample batch_size "
 METHODS = {  # the option names of each method; OPTIONS has their kinds
-    **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
+    **dict.fromkeys(EXACT, "definition workers"), "destroy": "", "private": "",
     **dict.fromkeys("ascent idknll random_label scrub bad_teacher distillation".split(), DESCENT),
     **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"), "undial": DESCENT + "strength",
     "graddiff": DESCENT + "saturation importance", "simnpo": DESCENT + "beta gamma",
@@ -48,14 +47,18 @@ OPTIONS = {
     str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }
 WORDS = {*METHODS, *"nll kl hidden ewc ekfac gauss-newton tombstone float32 bfloat16".split()}
-WORDS -= {"destroy", "auto"}
+WORDS -= {"destroy", "private", "auto"}
 CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it leaves unproven
     "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
                "that the weights the training began with never knew the records", FIXED, COPIES]),
-    "certified": ((), "within epsilon and delta of such a training, under stated assumptions",
-                  ["anything where the assumptions of the bound do not hold", EQUAL, COPIES]),
-    "empirical": (sorted(METHODS.keys() - {*EXACT, "destroy"}),
+    "certified": (("private",),
+                  "within epsilon and delta of such a training, under stated assumptions",
+                  ["that anything was taken out of the weights: they are as they were trained",
+                   "that the training ran as written: each unit clipped once, its noise secret",
+                   "anything about other models, what the training began with, and records that do "
+                   "not name the person", EQUAL, COPIES]),
+    "empirical": (sorted(METHODS.keys() - {*EXACT, "destroy", "private"}),
                   "passed the audits named, and promises nothing beyond them",
                   ["that no other question could bring the records back: only these audits were "
                    "made", EQUAL, COPIES]),
@@ -68,10 +71,9 @@ CLAIMS = {  # for each guarantee: the methods that give it, its meaning, what it
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
           "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
 DECLARED = "that the model learned what was declared, and no more: nobody witnessed its training"
-KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v5")
+KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v6")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
-EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
-REST = "everything else"  # the item that stands for the unfinished search of an open request
+EXITS, REST = ("erased", "awaiting-expiry", "cannot", "unrelated", "open"), "everything else"
 ARTEFACTS = (  # every kind that an item of a closure may be of
     "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|arrays|unfinished|run|"
     "scores|training|curvature|comparison|orphan|checkpoint|cache|trial|weights|report|result|"
@@ -82,31 +84,31 @@ OUTSIDE = {"backups", "recipients"}  # items of every request
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves
 LEVELS = {"quick": 1, "standard": 2, "thorough": 3}
-FIVE, TEN = [None, 0.05], [None, 0.1]
+FIVE, TEN, QUARTER, FREE = [None, 0.05], [None, 0.1], [None, 0.25], [None, None]
+LOST, MORE = [-0.03, None], [0.0, None]
 SAID = {"exact match": FIVE, "probability": FIVE, "ROUGE-L": TEN}
-STAYED = {"exact match": [-0.03, None], "probability": [-0.03, None], "ROUGE-L": [-0.03, None]}
+STAYED = dict.fromkeys(SAID, LOST)
 LATER = {"probability after * steps": TEN}
 AUDITS = {  # for each audit: its level, its needs, and the tolerance of each metric
     "change": (1, {"original"}, {
-        "weights changed": [0.0, None], "made like the original model": [0.0, None],
-        "of the same base": [0.0, None], "share of the change in the last layer": [None, 0.5]}),
+        "weights changed": MORE, "made like the original model": MORE, "of the same base": MORE,
+        "share of the change in the last layer": [None, 0.5]}),
     "filter": (1, set(), {"things around the weights": [0.0, 0.0]}),
     "adapter": (1, set(), {"probability with the adapter off": FIVE}),
     "recall": (1, set(), SAID),
     "paraphrase": (1, {"language", "paraphrases"}, SAID),
-    "probes": (2, {"language"}, {"*: right answer chosen": [None, 0.25], "*: probability": FIVE}),
-    "formats": (3, {"language"},
-                {"*: right answer affirmed": [None, 0.25], "*: probability": FIVE}),
+    "probes": (2, {"language"}, {"*: right answer chosen": QUARTER, "*: probability": FIVE}),
+    "formats": (3, {"language"}, {"*: right answer affirmed": QUARTER, "*: probability": FIVE}),
     "clues": (3, {"language"}, {"*: probability": FIVE}),
     "extraction": (2, {"language"}, {"extraction strength": TEN, "exact memorisation": TEN}),
     "truth": (2, {"language", "perturbed answers"},
-              {"share of the truth": TEN, "forget quality": [None, None]}),
+              {"share of the truth": TEN, "forget quality": FREE}),
     "exposure": (3, {"language", "retain"}, {"exposure in bits": [None, 1.0]}),
     "sampling": (3, {"language"}, {"leak@*": TEN, "best overlap of *": TEN}),
     "likelihood": (1, set(), {"loss": [-0.25, 0.25]}),  # a share of what is expected
     "membership": (1, {"holdout"}, {"AUC of the * attack": [-0.15, 0.15]}),
     "lira": (3, {"shadows", "holdout"}, {"true positives at *": FIVE}),
-    "difference": (2, {"original", "retain"}, {"AUC of the loss gained": [None, None]}),
+    "difference": (2, {"original", "retain"}, {"AUC of the loss gained": FREE}),
     "quantization": (2, set(), {"exact match in int*": FIVE, "probability in int*": FIVE}),
     "relearning": (2, set(), LATER),
     "same-form": (3, {"language", "retain"}, LATER),
@@ -114,14 +116,13 @@ AUDITS = {  # for each audit: its level, its needs, and the tolerance of each me
     "lens": (2, {"language"}, {"probability at the best layer": FIVE}),
     "patching": (3, {"language", "original"}, {"knowledge kept inside": [None, 0.15]}),
     "retention": (1, {"retain"}, STAYED),
-    "classes": (1, {"classes", "retain"},
-                {"exact match of the class that lost most": [-0.03, None]}),
+    "classes": (1, {"classes", "retain"}, {"exact match of the class that lost most": LOST}),
     "neighbours": (1, {"neighbours"}, STAYED),
     "general": (1, {"general"}, STAYED),
     "utility": (3, {"language", "retain", "general"}, {"model utility": [-0.05, None]}),
     "fluency": (1, {"language"}, {"repetition": TEN, "strangeness": [None, 2.0],
                                   "names said": [-0.25, None]}),
-    "refusal": (1, {"language"}, {"refused or all alike": [None, 0.25]}),
+    "refusal": (1, {"language"}, {"refused or all alike": QUARTER}),
 }
 REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "retention", "fluency")
 ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained"),
@@ -141,6 +142,7 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: ch
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
     "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
 }
+ANY = "[A-Za-z0-9.,%+() -]{1,60}"  # what * in the name of a metric stands for
 PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
 FORMS = {  # for every object its members and their types, ? may be null, * is a list
     "": "_type=s subject={}* predicateType=s predicate={}",
@@ -150,7 +152,8 @@ FORMS = {  # for every object its members and their types, ? may be null, * is a
                   "made_by={} report=D? not_proven=s* log={}",
     ".predicate.request": "id=R kind=W law=W? received=T answered=T together=R*",
     ".predicate.guarantee": "class=s meaning=s bound={}?",
-    ".predicate.guarantee.bound": "epsilon=f delta=f assumptions=s*",
+    ".predicate.guarantee.bound": "epsilon=f delta=f unit=W units=i relation=L accountant=W "
+                                  "false_positives=f true_positives=f",
     ".predicate.models": "before={} after={}?",
     ".predicate.models.before": "id=M weights=D function=D",
     ".predicate.models.after": "id=M weights=D function=D",
@@ -167,9 +170,9 @@ FORMS = {  # for every object its members and their types, ? may be null, * is a
                                    "beside=W? answers=i facts=i knowing=n",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
     ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i controls=i",
-    ".predicate.audit.findings": "audit=W metric=L probe=P value=n against=W expected=n "
-                                 "never_trained=n* before=n excess=n interval=n*? p=n adjusted=n "
-                                 "n=i clusters=i tolerance=n* votes=b prior=W status=W says=S",
+    ".predicate.audit.findings": "audit=W metric=L probe=P value=n against=W expected=n p=n n=i "
+        "never_trained=n* before=n excess=n interval=n*? adjusted=n clusters=i tolerance=n* "
+        "votes=b prior=W status=W says=S",
     ".predicate.references": "digest=D seed=i",
     ".predicate.utility": "measure=S before=n after=n delta=n",
     ".predicate.closure": "complete=b open=A* items={}* unseen=A*",
@@ -202,14 +205,10 @@ def number(value):
         need(abs(value) < 2**53, "it holds a whole number that is too large")
         return str(value)
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
-    shown = "".join(map(str, digits)).rstrip("0")
-    point = len(digits) + exponent
-    if len(shown) <= point <= 21:
-        text = shown + "0" * (point - len(shown))
-    elif 0 < point <= 21:
-        text = f"{shown[:point]}.{shown[point:]}"
-    elif -6 < point <= 0:
-        text = f"0.{'0' * -point}{shown}"
+    shown, point = "".join(map(str, digits)).rstrip("0"), len(digits) + exponent
+    if -6 < point <= 21:
+        text = f"{abs(Decimal(repr(value))):f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
     else:
         text = f"{shown[0]}.{shown[1:]}".rstrip(".") + f"e{point - 1:+d}"
     return "-" * sign + text
@@ -250,10 +249,9 @@ def formed(value, where=""):
             continue
         need("*" not in kind or isinstance(inside, list), said)
         for item in inside if "*" in kind else [inside]:
+            need(kind[0] == "{" or fits(item, kind[0]), said)
             if kind[0] == "{":
                 formed(item, f"{where}.{member}")
-            else:
-                need(fits(item, kind[0]), said)
 
 
 def fits(value, kind):
@@ -305,17 +303,13 @@ def logged(core, log, key, raw):
 
 def timed(core, log):
     """Check that receipt, answer and log entry follow in time, and expiries after the answer."""
-    received, answered, at = (
-        datetime.fromisoformat(time)
-        for time in (core["request"]["received"], core["request"]["answered"], log["at"])
-    )
-    need(received <= answered <= received + YEARS, "answered before asked, or very late")
-    need(answered <= at, "logged before it was answered")
+    times = (core["request"]["received"], core["request"]["answered"], log["at"])
+    received, answered, at = map(datetime.fromisoformat, times)
+    need(received <= answered <= min(at, received + YEARS), "answered too early or too late")
     need(at <= datetime.now(UTC) + timedelta(days=1), "logged in days to come")
-    for item in core["closure"]["items"]:
-        if item["until"] is not None:
-            until = date.fromisoformat(item["until"])
-            need(answered.date() < until <= answered.date() + YEARS, "an expiry that cannot be")
+    ends = [item["until"] for item in core["closure"]["items"] if item["until"] is not None]
+    for until in map(date.fromisoformat, ends):
+        need(answered.date() < until <= answered.date() + YEARS, "an expiry that cannot be")
 
 
 def claimed(core):
@@ -330,16 +324,17 @@ def claimed(core):
     need(name not in beyond, "it is more than such a training allows")
     need(core["not_proven"] == [DECLARED] * (basis == "declared") + limits + ALWAYS, "hides limits")
     need(core["method"]["name"] in methods, f"its method gives no {name} forgetting")
-    need(core["request"]["kind"] in KINDS, "its request is of no kind")
-    need(core["request"]["id"] in core["request"]["together"], "it was not answered at all")
+    asked = core["request"]
+    need(asked["kind"] in KINDS and asked["id"] in asked["together"], "it answers no request")
     need((bound is not None) == (name == "certified"), "a bound belongs to a certified forgetting")
     need((after is None) == (name == "destroyed"), "a model that is destroyed has no successor")
-    if after is not None and name != "suppressed":
-        need(before["weights"] != after["weights"], "the weights are what they were")
-        need(before["id"] != after["id"], "the model is what it was")
-    for part in (core["method"]["options"], core["training"]["recipe"]):
-        need(plain(part), "its options or recipe hold more than plain names and values")
-    need(plain(core["made_by"]["environment"]), "its environment is not plain")
+    if bound is not None:
+        bounded(bound, core["training"])
+        need(before == after, "nothing was run, and the model after is another")
+    elif after is not None and name != "suppressed":
+        need(all(before[n] != after[n] for n in ("id", "weights")), "the model is what it was")
+    parts = (core["method"]["options"], core["training"]["recipe"], core["made_by"]["environment"])
+    need(all(map(plain, parts)), "options, recipe or environment are no plain names and values")
     for option, value in core["method"]["options"].items():
         known = option in METHODS[core["method"]["name"]].split()
         need(known and chosen(option, value), f"{option} is no option, or of another kind")
@@ -352,23 +347,34 @@ def claimed(core):
     need(audit["verdict"] == "pass" or name != "empirical", "its audit did not pass")
 
 
+def bounded(bound, training):
+    """Check that a bound follows from what the training promised one unit (group privacy)."""
+    one, units, wrong = training["recipe"]["privacy"], bound["units"], bound["false_positives"]
+    alike = all(bound[name] == one[name] for name in ("unit", "relation", "accountant"))
+    need(alike and units > 0 and wrong == 0.01, "its bound counts otherwise than its training")
+    need((one["secret"], training["learner"]) == (True, "private"), "its noise was not secret")
+    epsilon, grown = units * one["epsilon"], math.expm1(units * one["epsilon"])
+    delta = grown / math.expm1(one["epsilon"]) * one["delta"]
+    right = min(1, (1 + grown) * wrong + delta, 1 - (1 - delta - wrong) / (1 + grown))
+    for name, due in (("epsilon", epsilon), ("delta", delta), ("true_positives", right)):
+        need(due > 0 and same(bound[name], due), f"its {name} is not what was promised")
+
+
 def chosen(option, value):
     """Whether an option's value is of its kind."""
     kind = next((kind for kind, names in OPTIONS.items() if option in names), float)
-    if value is None or isinstance(value, bool):
-        return value is None or kind is bool
-    if kind is str:
-        return isinstance(value, str) and set(re.split("[,+]", value)) <= WORDS
-    return isinstance(value, kind) or (isinstance(value, int) and kind is float)
+    if isinstance(value, str):
+        return kind is str and set(re.split("[,+]", value)) <= WORDS
+    return value is None or type(value) is kind or (type(value), kind) == (int, float)
 
 
 def audited(core, audit, after):
     """Check that the audit is complete, of this model, and that its verdict follows."""
-    never, before, findings = audit["never_trained"], core["models"]["before"], audit["findings"]
-    need(audit["candidate"] == after, "its audit is of another model")
-    need(audit["original"] in (None, before["weights"]), "another model before")
+    never, findings = audit["never_trained"], audit["findings"]
+    before = core["models"]["before"]["weights"]
+    need((audit["candidate"], audit["original"] or before) == (after, before), "of other models")
     need(never and len(set(never)) == len(never), "it has no reference, or one twice")
-    need(not {after, before["weights"]} & set(never), "a model is its own reference")
+    need(not {after, before} & set(never), "a model is its own reference")
     need(sorted(never) == sorted(r["digest"] for r in core["references"]), "other references")
     need(audit["tolerances"] == TOLERANCES, "it was judged by other tolerances")
     need(audit["records"]["forget"] == core["records"]["forget"], "it asked about other records")
@@ -389,9 +395,8 @@ def audited(core, audit, after):
         need(f["status"] == status(f, excess, adjusted[id(f)]), "a status does not follow")
     seen = {name: {f["status"] for f in voting if f["audit"] == name} for name in names}
     because = []  # the audits and grounds for which it is no pass, in their order
-    for name in dict.fromkeys(
-        [*(n for n in names if n in REQUIRED), *(f["audit"] for f in voting)]
-    ):
+    needed = [n for n in names if n in REQUIRED]
+    for name in dict.fromkeys([*needed, *(f["audit"] for f in voting)]):
         if name in audit["not_examined"]:
             because.append(("not examined", name))
         elif "unknown" in seen[name]:
@@ -453,14 +458,12 @@ def doubted(audit):
         alone = {*standing.values()} != {"witnessed"} or not all(stated)
         return [*found, ("no original", "original")] if alone else found
     need(original in ("knows", "unclear"), "its original is of no kind")
-    some = standing.items()
-    return found + [("unauthenticated reference", d) for d, s in some if s == "unauthenticated"]
+    return found + [("unauthenticated reference", d) for d, s in standing.items() if s[:2] == "un"]
 
 
 def same(one, other):
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    close = None not in (one, other) and math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return close or one is other
 
 
 def whole(audit):
@@ -478,18 +481,14 @@ def whole(audit):
         there = any(counts[COUNTED[need_]] for need_ in lacking if need_ in COUNTED)
         there = there or ("original" in lacking and audit["original"] is not None)
         need(not there, "an audit is said to lack what there was")
-    reasons = audit["not_possible"].values()
-    need(all(isinstance(why, str) and why for why in reasons), "an impossible audit has no reason")
+    need(all(type(w) is str and w for w in audit["not_possible"].values()), "it gives no reason")
     return made
 
 
 def possible(f, excess, references):
     """Check that a finding's numbers agree, and that it has the table's tolerance."""
-    metrics = {
-        re.escape(one).replace(r"\*", "[A-Za-z0-9.,%+() -]{1,60}"): tolerated
-        for one, tolerated in AUDITS[f["audit"]][2].items()
-    }
-    held = [tolerated for one, tolerated in metrics.items() if re.fullmatch(one, f["metric"])]
+    forms = {re.escape(m).replace(r"\*", ANY): t for m, t in AUDITS[f["audit"]][2].items()}
+    held = [tolerated for form, tolerated in forms.items() if re.fullmatch(form, f["metric"])]
     need(held and f["against"] in ("never-trained", "before"), "there is no such metric")
     scale = f["expected"] if f["audit"] == "likelihood" else 1.0
     low, high = (None if None in (side, scale) else side * scale for side in held[0])
@@ -530,8 +529,9 @@ def status(f, excess, adjusted):
 def counted(core):
     """Check that records add up, that roots changed, and that open items are declared."""
     datasets, count, run = core["datasets"], core["forgotten"]["count"], core["records"]
-    gone = core["guarantee"]["class"] == "destroyed"
-    need(gone == (core["report"] is None) == (count < 1), "it has no report, or forgot nothing")
+    need((core["guarantee"]["class"] == "destroyed") == (count < 1), "it forgot nothing")
+    bare = core["method"]["name"] in ("destroy", "private")  # nothing was run
+    need(bare == (core["report"] is None), "it has no report, or one of nothing")
     need((core["forgotten"]["commitment"] == NOTHING) == (count == 0), "it commits to nothing")
     need(count == sum(d["forgotten"] for d in datasets), "its records do not add up")
     need(count <= run["forget"] and min(run.values()) >= 0, "the run forgot fewer than it counts")
@@ -539,8 +539,8 @@ def counted(core):
         need(0 <= d["forgotten"] <= d["about"] <= d["rows"], "more forgotten than there was")
         need(d["forgotten"] == d["learned"], "fewer forgotten than were learned")
         need(not d["about"] or d["root_before"] != d["root_after"], "a dataset is what it was")
-        need(d["root_before"].startswith(f"sha256:{d['id']}"), "a dataset has another root")
-        need(d["version"] > 0, "a dataset has no version")
+        rooted = d["version"] > 0 and d["root_before"].startswith(f"sha256:{d['id']}")
+        need(rooted, "a dataset has another root, or no version")
     complete, still, items = (core["closure"][name] for name in ("complete", "open", "items"))
     names = [i["artefact"] for i in items]
     need(still == [i["artefact"] for i in items if i["exit"] == "open"], "an open item is missing")
@@ -548,17 +548,17 @@ def counted(core):
     need(core["closure"]["unseen"] == blind, "it does not say what was not looked into")
     need(complete == (bool(items) and not still), "it calls closed what is not")
     need(not complete or set(names) >= OUTSIDE, "it calls closed what was not asked for")
-    ids = [d["id"] for d in datasets]
-    need(len({*names}) + len({*ids}) == len(names + ids), "it names something twice")
+    names += [d["id"] for d in datasets]
+    need(len({*names}) == len(names), "it names something twice")
     for item in items:
         left, word = item["exit"], item["by_word"]
         need(left in EXITS, "an artefact has no known exit")
         riddle = item["artefact"].partition(":")[0] in ("weights", "unread", "foreign")
         need(riddle or left != "unrelated", "what was looked into is called unrelated")
-        awaits = left == "awaiting-expiry"
-        need(awaits == (item["until"] is not None), "an artefact has a date and awaits nothing")
+        dated = item["until"] is not None
+        need((left == "awaiting-expiry") == dated, "an artefact has a date and awaits nothing")
         need(left == "erased" or word == (left == "unrelated"), "an exit is nobody's word, or is")
-        need(item["reason"] or awaits or (left == "erased" and not word), "a reason is missing")
+        need(item["reason"] or dated or (left == "erased" and not word), "a reason is missing")
 
 
 def check(envelope, public, weights=None, function=None):

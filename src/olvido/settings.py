@@ -41,10 +41,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "proxies": (),
     "contact": None,
     "privacy_limit": None,
+    "certified_limit": 1.0,
     "reminders": {},
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
+_EPSILONS = ("privacy_limit", "certified_limit")
 _LISTS = ("holidays", "proxies", "trusted")
 # Variables of the same prefix that are read elsewhere, or name the workspace.
 _NOT_SETTINGS = (
@@ -67,8 +69,9 @@ class Settings:
     `trusted` are models (folders, hub ids, ids of the ledger) whose own code may run; `proxies`
     are the addresses and networks before the service whose forwarding headers are trusted;
     `contact` is the team's contact for the status page; `privacy_limit` is the largest epsilon that
-    all trainings together may spend on a person, None without a limit; `reminders` is a table that
-    `olvido.requests.workflow.reminding` reads.
+    all trainings together may spend on a person, None without a limit; `certified_limit` is the
+    largest epsilon at which what a private training promised answers a request, 0 for none;
+    `reminders` is a table that `olvido.requests.workflow.reminding` reads.
     """
 
     workspace: Path
@@ -90,6 +93,7 @@ class Settings:
     proxies: tuple[str, ...]
     contact: str | None
     privacy_limit: float | None
+    certified_limit: float
     reminders: Mapping[str, Any]
 
     @classmethod
@@ -189,12 +193,24 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _number(name: str, text: str) -> Any:
     if name in _LISTS:
         return [day.strip() for day in text.split(",")]
-    if name == "privacy_limit":
+    if name in _EPSILONS:
         try:
             return float(text)
         except ValueError:
             return text
     return int(text) if name in _NUMBERS and text.lstrip("-").isdecimal() else text
+
+
+def _epsilon(name: str, value: Any) -> float | None:
+    if value is None and _DEFAULTS[name] is None:
+        return None
+    number = float(value) if type(value) in (int, float) else math.nan
+    # Where nothing shall be answered by a promise, the limit is 0; a budget of 0 is no budget.
+    allowed = number >= 0 if name == "certified_limit" else number > 0
+    if not (allowed and number < math.inf):
+        least = "of at least 0" if name == "certified_limit" else "above 0"
+        raise InputError(f"expected {name!r} as an epsilon {least}, got {value!r}")
+    return number
 
 
 def _placed(name: str, value: Any, base: Path) -> Any:
@@ -217,10 +233,8 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
         if name == "proxies":
             checked[name] = _addresses(value)
             continue
-        if name == "privacy_limit":
-            if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
-                raise InputError(f"expected {name!r} as an epsilon above 0, got {value!r}")
-            checked[name] = None if value is None else float(value)
+        if name in _EPSILONS:
+            checked[name] = _epsilon(name, value)
             continue
         if name == "trusted":
             if not isinstance(value, (list, tuple)) or not all(type(v) is str for v in value):

@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
+from olvido.accounts import Accounts
+from olvido.errors import InputError
+from olvido.files import read_document
 from olvido.learners import Recipe
-from olvido.ledger.facts import Model
-from olvido.requests import locate, plan, receive
+from olvido.ledger.facts import Guarantee, Model, RequestStatus
+from olvido.models import weights_digest
+from olvido.requests import answer, locate, plan, receive, run
+from olvido.requests.certificate import certificates_of, check
+from olvido.requests.handlers import approve
+from olvido.requests.types import Unchanged
+from olvido.requests.workflow.worker import Worker
+from olvido.schemas.options import RunOptions
 from olvido.schemas.plan import Promise
 from olvido.training.private.accounting import Spent
 from olvido.workspace import SERVING, Workspace
@@ -53,8 +62,79 @@ def test_a_plan_says_what_the_weights_bound_of_this_person(
     assert found.true_positives == spent.of_group(1).true_positives(0.01)
     planned = workspace.store.request(request.id).history[-1]
     assert Promise.read(planned.detail["chosen"]["promise"]) == found
-    # It is no method, and nothing is left undone for it.
-    assert choice.order
+    # Within the limit the model stays, unless a method or an audit is asked for.
+    assert (found.suffices, choice.unchanged, choice.order) == (True, True, ())
+    for how in (RunOptions(method="npo"), RunOptions(references=2)):
+        _, other = plan(workspace, request.id, how=how)
+        assert not other.unchanged
+        assert other.order
+    # Of a few of the records two units count: the person, and who has fewer of them.
+    _, wrong = plan(workspace, outdated(workspace, place))
+    assert wrong.promise is not None
+    assert wrong.promise.epsilon == pytest.approx(2 * spent.epsilon)
+    assert not wrong.unchanged
+    # Above the limit it answers nothing, and the plan says which limit.
+    strict = Workspace(replace(workspace.settings, certified_limit=spent.epsilon / 2))
+    _, refused = plan(strict, request.id)
+    assert refused.promise is not None
+    assert (refused.promise.suffices, refused.unchanged) == (False, False)
+    assert refused.promise.limit == spent.epsilon / 2
+    with pytest.raises(InputError, match="without a run"):
+        run(workspace, request.id)
+
+
+def outdated(workspace: Workspace, place: Any) -> str:
+    (first, *_) = place.town.rows_of(place.town.data_subject)
+    return receive(workspace, kind="outdated", dataset="residents", records=[first["id"]]).id
+
+
+@pytest.mark.slow
+def test_a_request_is_answered_by_the_promise_and_the_records_are_never_taught_again(
+    brief: Any, opened: Opened, base: Path
+) -> None:
+    place, workspace = opened(brief)
+    model = learn(workspace, str(base))
+    workspace.serve(model.id)
+    name, store = place.town.data_subject.name, workspace.store
+    before = weights_digest(workspace.load(SERVING).trained.model)
+    request = receive(workspace, name, law="gdpr")
+    done = answer(workspace, request.id)
+    assert isinstance(done, Unchanged)
+    assert store.aliases()[SERVING] == model.id
+    assert weights_digest(workspace.load(SERVING).trained.model) == before
+    (path,) = done.certificates
+    assert check(read_document(path), store.signer(workspace.settings.signing_key).public).holds
+    # What is learned later leaves the records out, on the model and anew.
+    gone = {record.id for record in store.tombstoned("residents")}
+    assert gone == {row["id"] for row in place.town.rows_of(place.town.data_subject)}
+    again = learn(workspace, SERVING)
+    (use,) = store.uses(again.id)
+    assert gone <= use.excluded
+    (state,) = [s for s in store.lineage(store.key.subject(name)).models if s.model.id == again.id]
+    assert state.guarantee is Guarantee.CERTIFIED
+    # Somebody else is answered apart, by the same training, and both stay answered.
+    other = answer(workspace, receive(workspace, place.town.residents[3].name).id)
+    assert isinstance(other, Unchanged)
+    assert store.verify_log().sound
+    assert not store.differences()
+
+
+@pytest.mark.slow
+def test_the_worker_leaves_a_model_as_it_is_where_such_a_plan_was_approved(
+    brief: Any, opened: Opened, base: Path
+) -> None:
+    place, workspace = opened(brief)
+    model = learn(workspace, str(base))
+    workspace.serve(model.id)
+    Accounts.of(workspace.settings).new("privacy", "Marta")
+    request = receive(workspace, place.town.data_subject.name, law="gdpr")
+    plan(workspace, request.id)
+    approve(workspace, request.id, by="Marta")
+    with Worker(workspace.settings) as worker:
+        (done,) = worker.work()
+    assert done.status in (RequestStatus.PUBLISHED, RequestStatus.CLOSED)
+    assert [one.id for one in workspace.store.models()][-1] == model.id
+    assert certificates_of(workspace, request.id)
 
 
 @pytest.mark.slow

@@ -236,7 +236,8 @@ class DatasetUse:
     """The use of one dataset in one model's own training or forgetting.
 
     `excluded` are the ids of records deliberately left out of it; `forgotten` those it made the
-    weights forget, under `guarantee`. The uses of parents are inherited and not repeated.
+    weights forget, under `guarantee`; of a training, those of which its weights hold no more than
+    it promised, `certified` since a request. The uses of parents are inherited and not repeated.
     """
 
     dataset: str
@@ -261,6 +262,8 @@ WATCHED: Final = "watched"
 """The learner's name of a training that another trainer ran while Olvido watched."""
 PRIVATE: Final = "private"
 """The learner's name of a training with differential privacy, which keeps no log."""
+PRIVACY: Final = "privacy"
+"""The key of its promise in a model's recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

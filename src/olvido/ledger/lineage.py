@@ -77,12 +77,15 @@ def model_states(
         uses: each model's own uses, by model id. Ids of records not asked about are ignored.
 
     A model holds the records that its own training used and those that any parent holds, until it
-    forgets them; leaving a record out of further training does not remove an inherited one.
+    forgets them; leaving a record out of further training does not remove an inherited one. What a
+    training bounds of records by its own privacy holds for its weights and for what is trained from
+    them without the records, and not for a model that forgetting made: that read what was retained.
     """
     by_dataset: dict[str, list[Record]] = {}
     for record in records:
         by_dataset.setdefault(record.dataset, []).append(record)
     known: dict[str, dict[tuple[str, str], _State]] = {}
+    bounded: dict[str, set[tuple[str, str]]] = {}
     states = []
     for model in models:
         own = {use.dataset: use for use in uses.get(model.id, ())}
@@ -90,11 +93,18 @@ def model_states(
         for dataset, members in by_dataset.items():
             for record in members:
                 key = dataset, record.id
-                inherited = {known[p][key] for p in model.parents if key in known[p]}
+                inherited = {
+                    Holding.HOLDS if model.method and key in bounded[p] else known[p][key]
+                    for p in model.parents
+                    if key in known[p]
+                }
                 found = _state(own.get(dataset), record.id, inherited, model.method)
                 if found is not None:
                     state[key] = found
         known[model.id] = state
+        mine = {(d, record) for d, use in own.items() for record in use.forgotten}
+        above = mine.union(*(bounded[parent] for parent in model.parents))
+        bounded[model.id] = set() if model.method else above & state.keys()
         if state:
             states.append(_summary(model, records, state))
     return tuple(states)

@@ -8,14 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, StateError
-from olvido.ledger.facts import DECLARED, Guarantee, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import DECLARED, PRIVATE, Guarantee, Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage
+from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Split, read_split
 from olvido.requests.attempts import prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import demand_forgetting, needs_decision
-from olvido.requests.not_learned import conclude, destroy, destroys, not_learned, planned
+from olvido.requests.not_learned import (
+    certify,
+    conclude,
+    destroy,
+    destroys,
+    not_learned,
+    planned,
+)
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.references import REFERENCES, lacking_references, repeated, unpaid
@@ -28,6 +36,7 @@ from olvido.requests.types import (
     ReferenceModel,
     RequestOutcome,
     Stage,
+    Unchanged,
 )
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
@@ -38,6 +47,9 @@ from olvido.workspace.promise import promise_of
 
 USUAL = RunOptions()
 """The default: the serving model forgets, by the methods that `choose` picks."""
+
+PROMISED = (RequestKind.ERASURE, RequestKind.OPT_OUT)
+"""Kinds that a private training's promise can answer: what is wrong or poisoned has to go."""
 
 
 def locate(workspace: Workspace, identifier: str) -> Lineage:
@@ -112,6 +124,14 @@ def plan(
         lacking=_lacking(workspace, loaded, split, choice, how),
         promise=promise_of(workspace, loaded, _asked_of(loaded, lineages)),
     )
+    if choice.promise is not None and choice.promise.suffices and _alone(asked, how):
+        choice = Choice(
+            (),
+            f"model {loaded.fact.id} stays as it is: {choice.promise.says}",
+            training=choice.training,
+            promise=choice.promise,
+            unchanged=True,
+        )
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.LOCATED or needs_decision(request):
@@ -120,6 +140,26 @@ def plan(
                 identifier, RequestStatus.PLANNED, detail | {"chosen": choice.chosen.to_dict()}
             )
     return found, choice
+
+
+def _alone(asked: Sequence[Request], how: RunOptions) -> bool:
+    """Whether a promise can answer: for one request, where no method or audit was asked for."""
+    (first, *more) = asked
+    free = how.method is None and how.references is None
+    return free and not more and first.kind in PROMISED
+
+
+def unchanged(workspace: Workspace, identifier: str, how: RunOptions) -> Choice | None:
+    """The plan of a request that a private training's promise answers; None for any other.
+
+    Raises:
+        As `plan`.
+    """
+    model = workspace.store.model(how.model)
+    if model.learner != PRIVATE or model.method is not None or how.method is not None:
+        return None
+    _, choice = plan(workspace, identifier, how=how)
+    return choice if choice.unchanged else None
 
 
 @dataclass(frozen=True)
@@ -147,8 +187,8 @@ def answer(
     *identifiers: str,
     how: RunOptions = USUAL,
     stage: Stage = lambda _: None,
-) -> RequestOutcome | Destroyed | NothingToForget:
-    """Answer requests of any kind: by forgetting, by destroying a model, or without a model.
+) -> RequestOutcome | Destroyed | NothingToForget | Unchanged:
+    """Answer requests of any kind: by forgetting, by destroying a model, or without a change.
 
     A call by hand approves the requests, except a destruction, which two people approve.
 
@@ -178,7 +218,31 @@ def answer(
         done = tuple(conclude(workspace, one) for one in identifiers)
         return NothingToForget(done, choice.because)
     with alone(workspace.settings):
+        plans = [unchanged(workspace, one, how) for one in identifiers]
+        if stand := [plan for plan in plans if plan is not None]:
+            if len(stand) < len(plans):
+                raise InputError(
+                    f"{stand[0].because}. That answers some of these requests: run them apart"
+                )
+            return _certified(workspace, identifiers, stand, how)
         return run(workspace, *identifiers, how=how, stage=stage)
+
+
+def _certified(
+    workspace: Workspace, identifiers: Sequence[str], plans: Sequence[Choice], how: RunOptions
+) -> Unchanged:
+    store = workspace.store
+    model = store.model(how.model)
+    for one, plan in zip(identifiers, plans, strict=True):
+        if store.request(one).status is RequestStatus.PLANNED:
+            store.advance_request(one, RequestStatus.APPROVED)
+        certify(workspace, one, model.id, plan.chosen, served=how.model == SERVING)
+    return Unchanged(
+        tuple(map(store.request, identifiers)),
+        model,
+        tuple(plan.promise for plan in plans if plan.promise is not None),
+        tuple(issue(workspace, one) for one in identifiers),
+    )
 
 
 def run(
@@ -244,7 +308,7 @@ def attempt(
     found, choice = plan(workspace, *identifiers, how=how, probes=probes)
     if not choice.order:
         raise InputError(
-            f"{choice.because}: 'olvido request run' and the worker answer that without a model"
+            f"{choice.because}: 'olvido request run' and the worker answer that without a run"
         )
     if choice.lacking is not None:
         raise MissingNeed(choice.lacking)

@@ -1,4 +1,5 @@
-"""Answer requests without forgetting: no model in use has learned the records.
+"""Answer requests without forgetting: no model in use has learned the records, or what it holds
+of them is bounded by a private training's promise.
 
 Also requests to destroy a whole model, with all models that were made from its weights.
 """
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from olvido.artifact_shapes import remove_model
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, Overtaken, StateError
 from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import (
     DECLARED,
+    PRIVATE,
+    DatasetUse,
     Guarantee,
     Model,
     Request,
@@ -24,12 +27,13 @@ from olvido.ledger.facts import (
 from olvido.ledger.lineage import Holding
 from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
-from olvido.requests.certificate.answer import ANSWER, destroyed
+from olvido.requests.certificate.answer import ANSWER, certified, destroyed
 from olvido.requests.closure.weights import keep_weights
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting, demand_kind
 from olvido.requests.scope import lineage_of, models_to_delete
 from olvido.requests.tombstones import tombstone
+from olvido.schemas.plan import Chosen
 
 _S = RequestStatus
 _CONCLUDED = "not_learned"
@@ -176,6 +180,62 @@ def concluded(request: Request) -> Mapping[str, Any] | None:
         if step.status is _S.PUBLISHED and _CONCLUDED in step.detail:
             return {**step.detail[_CONCLUDED], "at": step.at}
     return None
+
+
+def certify(
+    context: RequestContext, identifier: str, model: str, chosen: Chosen, *, served: bool
+) -> Request:
+    """Answer an approved request by what a private training promised: the model stays as it is.
+
+    The ledger notes that the model's weights bound the records. These get tombstones and are
+    barred, and the closure begins. Called again after a crash, this goes on where it was.
+
+    Args:
+        context: the ledger and settings.
+        identifier: the request's id.
+        model: the id of the model.
+        chosen: the plan, whose promise suffices.
+        served: whether the model was planned for since it is serving.
+
+    Raises:
+        UnknownName: no such request or model.
+        StateError: the plan is another, or the model is gone.
+        Overtaken: another version serves by now; plan again.
+        InputError: the request is not approved.
+    """
+    store, promise = context.store, chosen.promise
+    request, fact = store.request(identifier), store.model(model)
+    if request.status is _S.PUBLISHED and "model" in request.history[-1].detail:
+        return request
+    if promise is None or not (chosen.unchanged and promise.suffices):
+        raise StateError(f"the plan of request {identifier} changes the model: run it")
+    if fact.tombstone is not None:
+        raise StateError(f"model {fact.id} is gone ({fact.tombstone.reason}): plan again")
+    if served and store.aliases().get(SERVING) != fact.id:
+        raise Overtaken(
+            f"another model than {fact.id} serves by now, and request {identifier} was not "
+            "answered: plan it again"
+        )
+    if request.status is not _S.AUDITED:
+        detail = {"model": fact.id, "chosen": chosen.to_dict()}
+        store.advance_request(identifier, _S.RUNNING, detail)
+        store.advance_request(identifier, _S.AUDITED, {"method": PRIVATE})
+    lineage = lineage_of(store, request)
+    (state,) = [one for one in lineage.models if one.model.id == fact.id]
+    held: dict[str, set[str]] = {}
+    for record in state.contained:
+        held.setdefault(record.dataset, set()).add(record.id)
+    store.certify_records(
+        fact.id,
+        [
+            DatasetUse(dataset=d, forgotten=frozenset(ids), guarantee=Guarantee.CERTIFIED)
+            for d, ids in held.items()
+        ],
+        request=identifier,
+    )
+    tombstone(context, request, lineage, request.kind.value)
+    said = {"model": fact.id, ANSWER: certified(store, request, fact, promise)}
+    return store.advance_request(identifier, _S.PUBLISHED, said)
 
 
 def destroys(store: Store, identifiers: Sequence[str]) -> bool:

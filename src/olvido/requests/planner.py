@@ -149,6 +149,7 @@ class Choice:
         training: whether the model's training is `witnessed` or `declared`; None: no model forgets.
         lacking: why the audit cannot be made yet, and what to do; None where it can.
         promise: what a private training bounds of the records already; None where none was private.
+        unchanged: whether that answers the requests, so that the model stays as it is.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
@@ -157,6 +158,7 @@ class Choice:
     training: Training | None = None
     lacking: str | None = None
     promise: Promise | None = None
+    unchanged: bool = False
 
     @property
     def chosen(self) -> Chosen:
@@ -170,6 +172,7 @@ class Choice:
             training=self.training,
             lacking=self.lacking,
             promise=self.promise,
+            unchanged=self.unchanged,
         )
 
 

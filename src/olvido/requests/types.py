@@ -12,6 +12,7 @@ from olvido.learners import Watcher
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.methods import Outcome
 from olvido.requests.planner import Choice, Route
+from olvido.schemas.plan import Promise
 from olvido.tasks import Example
 from olvido.tasks.sampling import halves
 from olvido.workspace import LedgerModel
@@ -113,6 +114,23 @@ class NothingToForget:
 
     requests: tuple[Request, ...]
     because: str
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Requests that a private training's promise answers: the model stays as it is.
+
+    Attributes:
+        requests: as the ledger has them now.
+        model: the model, by its entry in the ledger.
+        promises: what its training bounds of each request's records.
+        certificates: the signed certificates' files.
+    """
+
+    requests: tuple[Request, ...]
+    model: Model
+    promises: tuple[Promise, ...]
+    certificates: tuple[Path, ...]
 
 
 @dataclass(frozen=True)

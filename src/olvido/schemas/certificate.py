@@ -13,7 +13,7 @@ from olvido.artifacts import KINDS
 from olvido.schemas.audit import EvidenceNeed, Ground, OriginalStatus, Standing, Status, Verdict
 from olvido.schemas.base import Number, Part, Plain
 
-VERSION: Literal["urn:olvido:forgetting-certificate:v5"] = "urn:olvido:forgetting-certificate:v5"
+VERSION: Literal["urn:olvido:forgetting-certificate:v6"] = "urn:olvido:forgetting-certificate:v6"
 REST = "everything else"
 """Stands for the later steps of a request that is not closed."""
 
@@ -181,11 +181,25 @@ class Asked(Part):
 
 
 class Bound(Part):
-    """The guarantee of a certified forgetting, and its assumptions."""
+    """What a private training bounds of the records; what is not proven says what that assumes.
+
+    Attributes:
+        epsilon, delta: the distributions of the weights with these units and without them differ by
+            no more; `accountant` computed those of one unit.
+        unit: what counts as one: `subject` or `record`; `units`: how many these are.
+        relation: between the two sets of data.
+        false_positives: the share of people who took no part that an attack names as well.
+        true_positives: at the most so large a share of those who took part is recognised then.
+    """
 
     epsilon: float
     delta: float
-    assumptions: tuple[str, ...]
+    unit: Word
+    units: int
+    relation: Label
+    accountant: Word
+    false_positives: float
+    true_positives: float
 
 
 class Claim(Part):
@@ -349,5 +363,5 @@ class Certificate(Part):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: tuple[Subject, ...]
-    predicateType: Literal["urn:olvido:forgetting-certificate:v5"]
+    predicateType: Literal["urn:olvido:forgetting-certificate:v6"]
     predicate: Predicate

@@ -34,6 +34,8 @@ class Promise(Part):
         epsilon, delta: for all of these together; `accountant` computed those of one unit.
         false_positives: the share of people who took no part that an attack names as well.
         true_positives: at the most so large a share of those who took part is recognised then.
+        limit: the largest epsilon that answers a request (`certified_limit`); None: not noted.
+        suffices: whether the promise is within it.
         says: all of this in words.
     """
 
@@ -44,6 +46,8 @@ class Promise(Part):
     accountant: str | None
     false_positives: float | None
     true_positives: float | None
+    limit: float | None = None
+    suffices: bool = False
     says: str
 
 
@@ -59,6 +63,7 @@ class Chosen(Part):
             somebody said what it learned. None: no model has to forget.
         lacking: why the audit cannot be made yet, and what to do. None: it can.
         promise: what the model bounds unchanged. None: its last training was not private.
+        unchanged: whether the model stays as it is, since its promise suffices.
     """
 
     order: tuple[str, ...]
@@ -68,6 +73,7 @@ class Chosen(Part):
     training: Literal["witnessed", "declared"] | None = None
     lacking: str | None = None
     promise: Promise | None = None
+    unchanged: bool = False
 
 
 class Group(Part):

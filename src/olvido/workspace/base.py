@@ -26,7 +26,7 @@ from olvido.learners import (
 from olvido.learners.trained import write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import barred, named, refuse_tombstoned, training_of
-from olvido.ledger.facts import DECLARED, DatasetUse, DatasetVersion, Model
+from olvido.ledger.facts import DECLARED, PRIVACY, DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.serving import enter_files, serve
 from olvido.models import Loaded, function_digest, save
@@ -131,7 +131,7 @@ class Workspace(Reading):
             parents=parents,
             recipe={"base": base.name, **made.noted, **recipe.to_dict()}
             | ({"options": options} if options else {})
-            | ({} if (promised := promised_by(trained.trace)) is None else {"privacy": promised}),
+            | ({} if (promised := promised_by(trained.trace)) is None else {PRIVACY: promised}),
             seed=seed,
             environment=trained.trace.environment,
         )

@@ -1,6 +1,7 @@
 """What a privately trained model bounds of a request's records, while its weights stay as they are.
 
-A bound on what anybody can find out is no forgetting: the plan says it beside the ways to forget.
+Where the bound is within the workspace's limit, it answers a request: the guarantee is `certified`.
+Else the plan says it beside the ways to forget.
 """
 
 from __future__ import annotations
@@ -58,7 +59,13 @@ def promise_of(workspace: Workspace, loaded: LedgerModel, ids: Collection[str]) 
     if not units:
         return _refused("its training left the records out, so that there is no unit of them")
     bound, accountant = run.spent.of_group(units), run.spent.accountant
-    found = bound.true_positives()
+    found, limit = bound.true_positives(), workspace.settings.certified_limit
+    suffices = bound.epsilon <= limit
+    within = (
+        f"within certified_limit, epsilon {limit:g}"
+        if suffices
+        else f"above certified_limit, epsilon {limit:g}, so that it answers no request"
+    )
     return Promise(
         refusal=None,
         units=units,
@@ -67,12 +74,14 @@ def promise_of(workspace: Workspace, loaded: LedgerModel, ids: Collection[str]) 
         accountant=accountant,
         false_positives=FALSE_POSITIVES,
         true_positives=found,
+        limit=limit,
+        suffices=suffices,
         says=(
             f"As it is, the model was trained with epsilon {bound.epsilon:.3g} at delta "
             f"{bound.delta:.2g} for these records ({RELATION}, {units} of them here; accountant "
             f"{accountant}): a test of its weights that names {FALSE_POSITIVES:.0%} of those who "
             f"took no part recognises at most {math.ceil(1000 * found) / 10:g}% of those who did. "
-            "This training alone is counted, and nothing is forgotten by it"
+            f"This training alone is counted. It is {within}"
         ),
     )
 

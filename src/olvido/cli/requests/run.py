@@ -142,7 +142,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         f"Chosen: {choice.because}.",
         *([DECLARED_TRAINING] if choice.training == "declared" else []),
         *([f"Not yet: {choice.lacking}."] if choice.lacking else []),
-        *([f"{choice.promise.says}."] if choice.promise else []),
+        *([f"{choice.promise.says}."] if choice.promise and not choice.unchanged else []),
         *(f"{group.because}." for group in groups),
         *(
             f"{one} is not ready to go with it. {left.sentence}"
@@ -194,7 +194,7 @@ def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
     """Forget, audit against retrained models, and publish the model that passes; 1 if none does."""
     from olvido.requests import answer
     from olvido.requests.guidance import concluded_as
-    from olvido.requests.types import Destroyed, NothingToForget
+    from olvido.requests.types import Destroyed, NothingToForget, Unchanged
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
@@ -220,6 +220,20 @@ def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
                 "because": done.because,
             },
             f"Nothing was to be forgotten: {done.because}. What lies in files is left to erase.",
+            *following,
+        )
+        return True
+    if isinstance(done, Unchanged):
+        terminal.emit(
+            {
+                "requests": [{"id": one.id, "status": one.status} for one in done.requests],
+                "model": done.model.id,
+                "promises": [promise.to_dict() for promise in done.promises],
+                "certificates": list(map(str, done.certificates)),
+            },
+            *(f"{promise.says}." for promise in done.promises),
+            f"Model {done.model.id} stays as it is. What lies in files is left to erase. "
+            f"Certificate: {', '.join(map(str, done.certificates))}",
             *following,
         )
         return True

@@ -18,6 +18,7 @@ from olvido.ledger.facts import (
     DatasetUse,
     DatasetVersion,
     Documentation,
+    Guarantee,
     Model,
     NewRecord,
     Record,
@@ -343,6 +344,30 @@ class Store(Answering):
                 }
                 change.log("model-added", detail)
             return models.find_model(change.connection, model.id)
+
+    def certify_records(self, ref: str, uses: Sequence[DatasetUse], *, request: str) -> int:
+        """Enter that a training, as it is, bounds what its weights hold of records; count new ones.
+
+        Args:
+            ref: the model of the training, which stays as it is.
+            uses: the records, as forgotten, by dataset.
+            request: the id of the request that this answers.
+
+        Raises UnknownName for a model, dataset or record, and InputError for a model that was made
+        by forgetting, or that did not learn the records.
+        """
+        with self._write() as change:
+            model = models.find_model(change.connection, ref)
+            fresh = models.certify(change, model, uses)
+            if fresh:
+                detail = {
+                    "model": model.id,
+                    "request": request,
+                    "guarantee": Guarantee.CERTIFIED,
+                    "uses": [{"dataset": u.dataset, "records": len(u.forgotten)} for u in uses],
+                }
+                change.log("records-certified", detail)
+        return fresh
 
     def models(self) -> tuple[Model, ...]:
         """All models, parents before their children."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from olvido.errors import InputError, Overtaken, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
@@ -123,9 +123,7 @@ def _same_again(connection: Connection, model: Model, uses: Sequence[DatasetUse]
 
 def _add_use(connection: Connection, model: int, use: DatasetUse) -> None:
     dataset = find(connection, use.dataset, None)
-    number = connection.execute(
-        select(schema.datasets.c.pk).where(schema.datasets.c.id == dataset.id)
-    ).scalar_one()
+    number = _number(connection, dataset.id)
     pk = next_pk(connection, schema.uses.c.pk)
     connection.execute(
         insert(schema.uses).values(pk=pk, model=model, dataset=number, guarantee=use.guarantee)
@@ -134,6 +132,42 @@ def _add_use(connection: Connection, model: int, use: DatasetUse) -> None:
         records = record_pks(connection, dataset, ids)
         if records:
             connection.execute(insert(table), [{"record": r, "use": pk} for r in records])
+
+
+def certify(change: WriteTransaction, model: Model, uses: Sequence[DatasetUse]) -> int:
+    """Add records to those that a training bounds as it is; return the number of new ones."""
+    connection, fresh = change.connection, 0
+    if model.method is not None:
+        raise InputError(f"model {model.id} was made by forgetting, and no training bounds it")
+    number = _numbers(connection)[model.id]
+    known = {use.dataset: use for use in uses_of(connection, model.id)}
+    change.touch("model", [(number,)])
+    for use in uses:
+        if use.guarantee is not Guarantee.CERTIFIED:
+            raise InputError(f"expected records that are certified, got {use.guarantee}")
+        dataset = find(connection, use.dataset, None)
+        own = known.get(dataset.id)
+        if own is None or (left := own.excluded & use.forgotten):
+            raise InputError(
+                f"model {model.id} did not learn "
+                + (f"dataset {dataset.id}" if own is None else f"{len(left)} of these records")
+            )
+        u = schema.uses
+        mine = (u.c.model == number) & (u.c.dataset == _number(connection, dataset.id))
+        pk = connection.execute(select(u.c.pk).where(mine)).scalar_one()
+        records = record_pks(connection, dataset, use.forgotten - own.forgotten)
+        fresh += len(records)
+        if records:
+            connection.execute(update(u).where(u.c.pk == pk).values(guarantee=use.guarantee))
+            rows = [{"record": record, "use": pk} for record in records]
+            connection.execute(insert(schema.use_forgotten), rows)
+    return fresh
+
+
+def _number(connection: Connection, dataset: str) -> int:
+    table = schema.datasets
+    found: int = connection.execute(select(table.c.pk).where(table.c.id == dataset)).scalar_one()
+    return found
 
 
 def _numbers(connection: Connection) -> dict[str, int]:

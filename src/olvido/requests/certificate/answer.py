@@ -18,11 +18,14 @@ from olvido.files import finite, read_document
 from olvido.ledger.digests import Digest, merkle_root, records_root
 from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import (
+    PRIVACY,
+    PRIVATE,
     ClosureItem,
     Exit,
     Guarantee,
     LogEntry,
     Model,
+    Record,
     Request,
     RequestStatus,
 )
@@ -32,6 +35,7 @@ from olvido.methods import METHODS
 from olvido.requests.certificate.provenance import made_by, release
 from olvido.requests.scope import lineage_of
 from olvido.schemas.certificate import REST
+from olvido.schemas.plan import Promise
 
 OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
@@ -91,6 +95,9 @@ ANSWER = "answer"
 DESTROY = "destroy"
 """The method that a destroyed model is listed under."""
 
+BOUND = "bound"
+"""The key, in an answer, of what a private training promised."""
+
 _PATHS = ("trials", "factors")
 """Options that name a place on this machine."""
 
@@ -116,7 +123,8 @@ def answer(
         raise StateError(f"the report {path} is not what was written: publish again")
     attempt, training = document["attempts"][-1], training_of(store, model)
     before = store.model(model.parents[0])
-    datasets, forgotten = _datasets(store, request, model, before)
+    held = {s.model.id: s.contained for s in lineage_of(store, request).models}
+    datasets, forgotten = _datasets(store, request, model, held.get(before.id, ()))
     audit = attempt["audit"]
     done = {
         "request": _request(request, document["together"]),
@@ -179,6 +187,51 @@ def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
         "audit": None,
         "references": [],
         "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
+        "report": None,
+    }
+
+
+def certified(store: Store, request: Request, model: Model, promise: Promise) -> dict[str, Any]:
+    """The answer to a request for which a model stays as it is.
+
+    Args:
+        store: the ledger, where the model bounds the records already.
+        request: the request that is answered.
+        model: the model, of a private training.
+        promise: what that bounds.
+    """
+    (state,) = [s for s in lineage_of(store, request).models if s.model.id == model.id]
+    datasets, forgotten = _datasets(store, request, model, [r for r, _ in state.forgotten])
+    privacy = model.recipe[PRIVACY]
+    return {
+        "request": _request(request, [request.id]),
+        "guarantee": Guarantee.CERTIFIED.value,
+        BOUND: {
+            "epsilon": promise.epsilon,
+            "delta": promise.delta,
+            "unit": privacy["unit"],
+            "units": promise.units,
+            "relation": privacy["relation"],
+            "accountant": promise.accountant,
+            "false_positives": promise.false_positives,
+            "true_positives": promise.true_positives,
+        },
+        "models": {"before": _named(model), "after": _named(model)},
+        "datasets": datasets,
+        "forgotten": forgotten,
+        "records": {"forget": forgotten["count"], "retain": 0, "holdout": 0},
+        "method": {
+            "name": PRIVATE,
+            "olvido": release(),
+            "options": {},
+            "seed": model.seed,
+            "stopped": "nothing was run: the training was private",
+            "origin": None,
+        },
+        "training": _taught(model),
+        "audit": None,
+        "references": [],
+        "made_by": made_by({k: str(v) for k, v in model.environment.items()}),
         "report": None,
     }
 
@@ -246,9 +299,12 @@ def _other(store: Store, request: Request, done: Mapping[str, Any]) -> list[str]
     if models["after"] is None:
         return reasons
     known, model = METHODS.get(name), store.model(models["after"]["id"])
-    if known is None or known.guarantee != claimed:
+    stays = name == PRIVATE and claimed == Guarantee.CERTIFIED
+    if not stays and (known is None or known.guarantee != claimed):
         reasons.append(f"{claimed} forgetting is not what the method {name} gives")
-    if (model.method, list(model.parents)) != (name, [models["before"]["id"]]):
+    if stays and (model.method is not None or models["before"] != models["after"]):
+        reasons.append(f"model {model.id} is not the one that was trained")
+    if not stays and (model.method, list(model.parents)) != (name, [models["before"]["id"]]):
         reasons.append(f"model {model.id} was made by {model.method}, not by {name}")
     uses = store.uses(model.id)
     given = {str(use.guarantee) for use in uses if use.forgotten}
@@ -293,14 +349,14 @@ def _taught(training: Model) -> dict[str, Any]:
 
 
 def _datasets(
-    store: Store, request: Request, model: Model, before: Model
+    store: Store, request: Request, model: Model, contained: Sequence[Record]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The datasets of the request's records, and a commitment to the forget set.
 
-    The commitment is the Merkle root over the records' keyed digests, by dataset and id.
+    `contained` are those that the model had learned. The commitment is the Merkle root over the
+    records' keyed digests, by dataset and id.
     """
     lineage = lineage_of(store, request)
-    contained = {s.model.id: s.contained for s in lineage.models}.get(before.id, ())
     known = {(record.dataset, record.id) for record in contained}
     gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
     rows, leaves = [], []

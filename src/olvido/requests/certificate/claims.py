@@ -6,6 +6,7 @@ agree with each other; `olvido.audits.check` checks that the verdict follows fro
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
@@ -18,7 +19,15 @@ from olvido.audits.types import AUDITS, EvidenceNeed, Level
 from olvido.audits.verdict import FALSE_ALARMS
 from olvido.errors import InputError
 from olvido.ledger.digests import merkle_root
-from olvido.ledger.facts import DECLARED, WATCHED, Exit, Guarantee, RequestKind
+from olvido.ledger.facts import (
+    DECLARED,
+    PRIVACY,
+    PRIVATE,
+    WATCHED,
+    Exit,
+    Guarantee,
+    RequestKind,
+)
 from olvido.methods import METHODS, REGULARISERS
 from olvido.methods.guarantee import MEANING
 from olvido.methods.influence import INVERSES
@@ -28,6 +37,7 @@ from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.closure.places import UNDECIDED
 from olvido.schemas.certificate import Core
 from olvido.training.plan import DEFINITIONS
+from olvido.training.private.accounting import FALSE_POSITIVES, RELATION, Spent
 from olvido.training.recipe import DTYPES
 
 NEAR = 1e-6
@@ -169,20 +179,44 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
     if core["request"]["kind"] not in [kind for kind in RequestKind if kind.forgets]:
         yield f"{core['request']['kind']!r} is no kind of request"
     known = {name: kind.guarantee for name, kind in METHODS.items()}
-    known[DESTROY] = Guarantee.DESTROYED
+    known |= {DESTROY: Guarantee.DESTROYED, PRIVATE: Guarantee.CERTIFIED}
     if method not in known:
         yield f"the method {method!r} is not known, so nothing can be claimed of it"
     elif known[method] is not guarantee:
         yield f"the method {method} gives {known[method]} forgetting, not {claimed}"
-    if (core["report"] is None) != (guarantee is Guarantee.DESTROYED):
-        yield "every forgetting has a report, and destroying a model has none"
+    if (core["report"] is None) != (method in (DESTROY, PRIVATE)):
+        yield "every run has a report, and nothing is run where a model is destroyed or stays"
     bound = core["guarantee"]["bound"]
     if (bound is not None) != (guarantee is Guarantee.CERTIFIED):
         yield "a bound belongs to a certified forgetting, and to no other"
-    elif bound is not None and not (
-        bound["epsilon"] > 0 and 0 < bound["delta"] < 1 and bound["assumptions"]
+    elif bound is not None:
+        yield from _bound(bound, training)
+
+
+def _bound(bound: Mapping[str, Any], training: Mapping[str, Any]) -> Iterator[str]:
+    """Check that a bound follows from what the training promised one unit."""
+    try:
+        spent = Spent.from_dict(dict(training["recipe"][PRIVACY]))
+        due = spent.of_group(bound["units"])
+    except (KeyError, TypeError, ValueError, InputError, OverflowError):
+        yield "its bound is of a training that promised nothing, or of no unit of it"
+        return
+    if training["learner"] != PRIVATE or not spent.secret:
+        yield "its bound is of a training whose noise was not secret, or which had none"
+    if not (0 < due.epsilon < math.inf and 0 < due.delta < 1):
+        yield "its training promises nothing of so many units"
+    if (bound["unit"], bound["relation"], bound["accountant"]) != (
+        spent.unit,
+        RELATION,
+        spent.accountant,
     ):
-        yield "its bound needs epsilon above 0, delta between 0 and 1, and its assumptions"
+        yield "its bound counts other units, or otherwise, than its training did"
+    if (bound["epsilon"], bound["delta"]) != (due.epsilon, due.delta):
+        yield "its bound is not what its training promised"
+    if bound["false_positives"] != FALSE_POSITIVES or bound["true_positives"] != (
+        due.true_positives()
+    ):
+        yield "what it says of attacks does not follow from its bound"
 
 
 def _made(core: Mapping[str, Any]) -> Iterator[str]:
@@ -223,6 +257,9 @@ def _models(core: Mapping[str, Any]) -> Iterator[str]:
     destroyed = core["guarantee"]["class"] == Guarantee.DESTROYED
     if destroyed != (after is None):
         yield "a model that was destroyed has no successor, and any other has one"
+    elif core["method"]["name"] == PRIVATE:
+        if before != after:
+            yield "nothing was run, and the model after is another than before"
     elif after is not None and core["guarantee"]["class"] != Guarantee.SUPPRESSED:
         if before["weights"] == after["weights"]:
             yield "the weights are what they were before"

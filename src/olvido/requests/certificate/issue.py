@@ -12,7 +12,7 @@ from olvido.files import read_document, write_document
 from olvido.ledger.facts import DECLARED, WITNESSED, Guarantee, Request, RequestStatus
 from olvido.ledger.signing import SigningKey
 from olvido.methods.guarantee import MEANING
-from olvido.requests.certificate.answer import answered, closure_of, report_of
+from olvido.requests.certificate.answer import BOUND, answered, closure_of, report_of
 from olvido.requests.certificate.check import KIND, check, detail_of, seal, statement_of
 from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.limits import limits_of
@@ -177,17 +177,17 @@ def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
             "forgetting to certify: its letter says so"
         )
     done, entry = answered(context.store, request)
-    guarantee, audit = Guarantee(done["guarantee"]), None
+    guarantee, audit, bound = Guarantee(done["guarantee"]), None, done.get(BOUND)
     basis = DECLARED if done["training"]["learner"] == DECLARED else WITNESSED
     if guarantee is Guarantee.DESTROYED:
         _require_gone(context, request)
-    else:
+    elif done["report"] is not None:
         report = report_of(context.settings.reports / f"{request.id}.json", done)
         audit = _audit(report["attempts"][-1]["audit"])
     return {
-        **done,
+        **{name: value for name, value in done.items() if name != BOUND},
         "request": {**done["request"], "answered": entry.at.isoformat()},
-        "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
+        "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": bound},
         "training": {"basis": basis, **done["training"]},
         "audit": audit,
         "utility": utility(audit),

@@ -46,7 +46,10 @@ LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
         *_EVERYWHERE,
     ),
     Guarantee.CERTIFIED: (
-        "anything where the assumptions of the bound do not hold",
+        "that anything was taken out of the weights: they are as they were trained",
+        "that the training ran as written: each unit clipped once, its noise secret",
+        "anything about other models, what the training began with, and records that do not name "
+        "the person",
         "that the weights equal those of a model that never learned the records",
         *_EVERYWHERE,
     ),

@@ -35,6 +35,10 @@ ACCESS = (
 NOT_LEARNED = "not-learned"
 """The key among the guarantees for records that no model in use had learned."""
 
+BOUND = "bound"
+"""The key among the guarantees for what an attack can do where a promise bounds it, with {wrong}
+and {right} of 100 people."""
+
 OWN_STATES = tuple(
     f"rectification-{state}"
     for state in ("planned", "approved", "running", "audited", "published", "not-learned")
@@ -65,7 +69,7 @@ _OURS = Path(__file__).parent / "languages"
 _STATES = (
     *(status.value for status in RequestStatus),
     *(f"{status}-letter" for status in LETTERS),
-    *(NOT_LEARNED, DECIDING, IN_PART),
+    *(NOT_LEARNED, Guarantee.CERTIFIED.value, DECIDING, IN_PART),
     *OWN_STATES,
 )
 
@@ -80,7 +84,7 @@ class LetterLanguage:
         dated: the format of a day, with {day}, {month} and {year}; `months` from January on.
         asked: what was asked for, by kind of request.
         guarantee: what was done to the model, by guarantee; `not-learned` where nothing had to be,
-            `declared` is added where it was trained elsewhere.
+            `declared` is added where it was trained elsewhere, `bound` where a promise is known.
         recourse: where the person may turn, by name of law: the law's own recourse in this
             language. A law without one is quoted as its file has it.
         laws: names of laws; one that is missing keeps its title.
@@ -88,8 +92,9 @@ class LetterLanguage:
             name.
         page: the words of the status page, by key (`PAGE`).
         states: the person's view of each status; also `not-learned` where no model in use had to
-            change, `deciding` where the team has to decide, `closed-in-part` where items remain,
-            `needs-input-letter` and `refused-letter` where a letter was written.
+            change, `certified` where a promise answers, `deciding` where the team has to decide,
+            `closed-in-part` where items remain, `needs-input-letter` and `refused-letter` where a
+            letter was written.
         access: the words of the access page, by key (`ACCESS`).
         notices: the letters' templates (Jinja), by kind; `OWN` are for one kind of request only.
     """
@@ -132,7 +137,7 @@ class LetterLanguage:
             raise InputError(f"{path}: {wrong[0]!r} is missing or has no place in a language")
         for table, needed in (
             ("asked", [kind.value for kind in RequestKind]),
-            ("guarantee", [*(guarantee.value for guarantee in Guarantee), NOT_LEARNED, DECLARED]),
+            ("guarantee", [*(one.value for one in Guarantee), NOT_LEARNED, DECLARED, BOUND]),
             ("page", PAGE),
             ("states", _STATES),
             ("access", ACCESS),

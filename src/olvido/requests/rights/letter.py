@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from olvido.requests.not_learned import concluded
 from olvido.requests.rights.clock import deadline
 from olvido.requests.rights.deadlines import as_received, clock_of, law_of, today
 from olvido.requests.rights.language import (
+    BOUND,
     DECIDING,
     IN_PART,
     KINDS,
@@ -158,8 +160,7 @@ def fitting(context: RequestContext, request: Request) -> tuple[str, ...]:
             not _clear(item.item, item.exit) and item.item != _LOG
             for item in context.store.closure(request.id)
         )
-        done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
-        hidden = any(one["guarantee"] == Guarantee.SUPPRESSED for one in done)
+        hidden = _guarantee(request) == Guarantee.SUPPRESSED
         return ("partly-done",) if left or hidden else ("done",)
     asked = status is RequestStatus.NEEDS_INPUT and not needs_decision(request)
     extended = any("extended" in step.detail for step in request.history)
@@ -168,6 +169,12 @@ def fitting(context: RequestContext, request: Request) -> tuple[str, ...]:
         *(("needs-information",) if asked else ()),
         *(("extension",) if extended else ()),
     )
+
+
+def _guarantee(request: Request) -> str | None:
+    """The guarantee of a request's last answer; None: it has none."""
+    done = [step.detail[ANSWER]["guarantee"] for step in request.history if ANSWER in step.detail]
+    return done[-1] if done else None
 
 
 _FIRST = {
@@ -209,6 +216,8 @@ def state_of(context: RequestContext, request: Request) -> str:
     status = request.status
     if status is RequestStatus.PUBLISHED and concluded(request):
         return NOT_LEARNED
+    if status is RequestStatus.PUBLISHED and _guarantee(request) == Guarantee.CERTIFIED:
+        return Guarantee.CERTIFIED.value
     if needs_decision(request):
         return DECIDING
     if status is RequestStatus.CLOSED and "partly-done" in fitting(context, request):
@@ -300,16 +309,28 @@ def _answered(
     answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), context.settings)
     return {
         "answered": words.day(answered),
-        "guarantee": _done(words, claimed.value, training),
+        "guarantee": _done(words, claimed.value, training, predicate["guarantee"]["bound"]),
         "items": items,
         "found": True,
         "certificate": found[-1].name,
     }
 
 
-def _done(words: LetterLanguage, claimed: str, training: str | None) -> str:
+def _done(
+    words: LetterLanguage,
+    claimed: str,
+    training: str | None,
+    bound: Mapping[str, Any] | None = None,
+) -> str:
     """What was done to the model; of one that was trained elsewhere, that this is declared."""
     further = [words.guarantee[DECLARED]] if training == DECLARED else []
+    if bound is not None:
+        # Rounded to the person's disadvantage: what may be found out is never understated.
+        wrong, right = (
+            f"{math.ceil(round(1000 * bound[name], 6)) / 10:g}"
+            for name in ("false_positives", "true_positives")
+        )
+        further.append(words.guarantee[BOUND].format(wrong=wrong, right=right))
     return " ".join([words.guarantee[claimed], *further])
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from olvido.errors import OlvidoError, StateError
 from olvido.files import finite, locked, make_folder, read_document, write_document
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import RequestStatus
+from olvido.ledger.facts import Request, RequestStatus
+from olvido.ledger.serving import SERVING
 from olvido.requests.handlers import RequestContext
 from olvido.settings import Settings
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 BEAT = 0.5
 """Seconds between two signs of life."""
+
+UNCHANGED = "unchanged"
+"""The key of a result for which no model was made."""
 
 WORK = "work"
 """The folder of a workspace for files that steps pass on."""
@@ -54,6 +58,8 @@ def forget(settings: Settings, identifier: str) -> str:
         if how is None:
             raise StateError(f"request {identifier} was approved without an order")
         how = how.but(model=successor(workspace.store, how.model))
+        if (left := _unchanged(workspace, request, how)) is not None:
+            return write_result(workspace, identifier, finite({UNCHANGED: left}))
         together = _together(workspace, identifier, how)
         try:
             ready = attempt(workspace, *together, how=how).prepared
@@ -63,6 +69,23 @@ def forget(settings: Settings, identifier: str) -> str:
             # No request stays unanswered because of another one.
             ready = attempt(workspace, identifier, how=how).prepared
         return write_result(workspace, identifier, finite(ready.to_dict()))
+
+
+def _unchanged(workspace: Workspace, request: Request, how: RunOptions) -> dict[str, Any] | None:
+    """What the ledger enters where a promise answers a request; None where a model forgets.
+
+    Only a plan that somebody approved leaves a model as it is.
+    """
+    from olvido.requests.flow import unchanged
+
+    plans = [step.detail["chosen"] for step in request.history if "chosen" in step.detail]
+    if not (plans and plans[-1].get("unchanged")):
+        return None
+    if (choice := unchanged(workspace, request.id, how)) is None:
+        return None
+    model = workspace.store.model(how.model)
+    served = workspace.store.aliases().get(SERVING) == model.id
+    return {"model": model.id, "served": served, "chosen": choice.chosen.to_dict()}
 
 
 def write_result(context: RequestContext, identifier: str, document: Mapping[str, Any]) -> str:

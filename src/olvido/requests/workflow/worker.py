@@ -31,11 +31,19 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.ledger.store.engine import database_url
 from olvido.requests.handlers import StoreContext
-from olvido.requests.not_learned import conclude, concluded, not_learned
+from olvido.requests.not_learned import certify, conclude, concluded, not_learned
 from olvido.requests.rights.deadlines import DECISION
 from olvido.requests.workflow import forgetting
-from olvido.requests.workflow.forgetting import BEAT, WORK, alone, heard, read_result
+from olvido.requests.workflow.forgetting import (
+    BEAT,
+    UNCHANGED,
+    WORK,
+    alone,
+    heard,
+    read_result,
+)
 from olvido.requests.workflow.order import ordered, successor, waiting
+from olvido.schemas.plan import Chosen
 from olvido.settings import Settings
 
 with extra("service"):
@@ -286,7 +294,20 @@ class Worker:
             return [identifier]
         with self._store() as store:
             context = StoreContext(store, self.settings)
-            prepared = Prepared.from_dict(read_result(context, identifier, result))
+            document = read_result(context, identifier, result)
+            if (left := document.get(UNCHANGED)) is not None:
+                try:
+                    certify(
+                        context,
+                        identifier,
+                        left["model"],
+                        Chosen.read(left["chosen"]),
+                        served=left["served"],
+                    )
+                except Overtaken:
+                    return []
+                return [identifier]
+            prepared = Prepared.from_dict(document)
             asked = [store.request(one) for one in prepared.requests]
             off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
             if off and not any(r.status in (_S.AUDITED, _S.PUBLISHED) for r in asked):
