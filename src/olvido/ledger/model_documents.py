@@ -261,11 +261,15 @@ def _table(
     return "\n".join(lines)
 
 
+_BOUND = "what its private training bounds, with the weights as they are"
+
+
 def _forgot(forgotten: Sequence[tuple[Model, DatasetUse]]) -> str:
     if not forgotten:
         return "Nothing."
     return "\n".join(
-        f"- {len(use.forgotten)} records, by `{one.method}`: {use.guarantee}, which means "
+        f"- {len(use.forgotten)} records, by {f'`{one.method}`' if one.method else _BOUND}: "
+        f"{use.guarantee}, which means "
         f"{_MEANS[use.guarantee or Guarantee.SUPPRESSED]}."
         for one, use in forgotten
     )

@@ -127,7 +127,8 @@ def plan(
     if choice.promise is not None and choice.promise.suffices and _alone(asked, how):
         choice = Choice(
             (),
-            f"model {loaded.fact.id} stays as it is: {choice.promise.says}",
+            f"what its training promised answers the request, and model {loaded.fact.id} stays as "
+            "it is",
             training=choice.training,
             promise=choice.promise,
             unchanged=True,

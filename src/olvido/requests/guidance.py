@@ -8,6 +8,7 @@ then nothing is published before a person has looked; the audit cannot prove it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -230,6 +231,17 @@ def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> NextStep:
     return NextStep(ENGINEER, "Everything has its exit: look once more, and close it.", command)
 
 
+def bounded(bound: Mapping[str, Any]) -> str:
+    """Say a certificate's bound in a sentence; shares of people are rounded up."""
+    right = math.ceil(round(1000 * bound["true_positives"], 6)) / 10
+    return (
+        f"epsilon {bound['epsilon']:.3g} at delta {bound['delta']:.2g} ({bound['relation']}, "
+        f"{bound['units']} of unit {bound['unit']}; accountant {bound['accountant']}): a test that "
+        f"names {bound['false_positives']:.0%} of those who took no part recognises at most "
+        f"{right:g}% of those who did"
+    )
+
+
 def conclusion(
     guarantee: str | None, audit: Mapping[str, Any] | None, failure: str | None = None
 ) -> str:
@@ -254,6 +266,8 @@ def conclusion(
                 "exact by construction; it was not audited, since equality leaves an audit nothing "
                 "to find"
             )
+        if guarantee == Guarantee.CERTIFIED:
+            return "bounded by how the model was trained; it was not changed, and not audited"
         return f"not published: forgetting that is {guarantee} needs an audit, and had none"
     verdict, why = audit["verdict"], "; ".join(audit["reasons"])
     if verdict == "pass":

@@ -227,6 +227,8 @@ def _touched(touch: Touch, model: str) -> dict[str, Any]:
     if answer is not None:
         after = answer["models"]["after"]
         part = "destroyed" if after is None else "made" if after["id"] == model else "replaced"
+        if after == answer["models"]["before"]:
+            part = "stays"
     audit = answer and answer["audit"]
     return {
         "id": touch.request,

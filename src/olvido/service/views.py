@@ -26,6 +26,7 @@ from olvido.requests.certificate.issue import uncertified
 from olvido.requests.closure.places import UNDECIDED
 from olvido.requests.guidance import (
     audits_of,
+    bounded,
     concluded_as,
     conclusion,
     exported,
@@ -276,11 +277,13 @@ def certificate(context: RequestContext, identifier: str) -> dict[str, Any]:
     envelope = read_document(found[-1])
     checked = check(envelope, PublicKey.load(public_file(context.settings.signing_key)))
     predicate = checked.statement["predicate"] if checked.holds and checked.statement else None
+    bound = predicate and predicate["guarantee"]["bound"]
     return {
         "holds": checked.holds,
         "reasons": list(checked.reasons),
         "statement": checked.statement,
         "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
+        "bound": bound and bounded(bound),
         "replay": checked.replay,
         "file": found[-1].name,
         "identity": identity_basis(context.store.request(identifier)),

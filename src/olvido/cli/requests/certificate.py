@@ -127,14 +127,16 @@ def verify(
 
 
 def _predicate_rows(predicate: dict[str, Any]) -> list[tuple[str, object]]:
-    from olvido.requests.guidance import conclusion
+    from olvido.requests.guidance import bounded, conclusion
 
     models, audit, closure = predicate["models"], predicate["audit"], predicate["closure"]
+    bound = predicate["guarantee"]["bound"]
     return [
         ("request", f"{predicate['request']['id']} ({predicate['request']['kind']})"),
         ("guarantee", f"{predicate['guarantee']['class']}: {predicate['guarantee']['meaning']}"),
         ("method", f"{predicate['method']['name']} (olvido {predicate['method']['olvido']})"),
-        ("records forgotten", predicate["forgotten"]["count"]),
+        ("records bounded" if bound else "records forgotten", predicate["forgotten"]["count"]),
+        *([("bound", bounded(bound))] if bound else []),
         ("model before", f"{models['before']['id']} {models['before']['weights']}"),
         (
             "model after",

@@ -142,7 +142,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         f"Chosen: {choice.because}.",
         *([DECLARED_TRAINING] if choice.training == "declared" else []),
         *([f"Not yet: {choice.lacking}."] if choice.lacking else []),
-        *([f"{choice.promise.says}."] if choice.promise and not choice.unchanged else []),
+        *([f"{choice.promise.says}."] if choice.promise else []),
         *(f"{group.because}." for group in groups),
         *(
             f"{one} is not ready to go with it. {left.sentence}"

@@ -26,9 +26,9 @@ ACCESS = (
     *("consent-granted", "consent-withdrawn", "consent-unknown", "consent-not-required"),
     *("collected", "unused", "gone", "shared", "withheld", "unsaid", "why", "description"),
     *("purpose", "basis", "retention", "creator", "models", "no-models", "model", "made", "state"),
-    *("learned", "uses", "serves", "holds", "forgotten", "without", "destroyed", "recipients"),
-    *("given-out", "mentions", "mentioned", "unsearched", "unknown", "cannot-outside"),
-    *("cannot-recipients", "cannot-learned", "cannot-others", "rights", "ask"),
+    *("learned", "uses", "serves", "holds", "forgotten", "bounded", "without", "destroyed"),
+    *("recipients", "given-out", "mentions", "mentioned", "unsearched", "unknown"),
+    *("cannot-outside", "cannot-recipients", "cannot-learned", "cannot-others", "rights", "ask"),
 )
 """Keys of the words on the access page, which shows a person their own data."""
 
