@@ -69,7 +69,7 @@ ALWAYS = ["that the issuer measured what it says: invented numbers, records or r
           "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
 DECLARED = "that the model learned what was declared, and no more: nobody witnessed its training"
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v5")
-KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
+KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification", "retention")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # the item that stands for the unfinished search of an open request
 ARTEFACTS = (  # every kind that an item of a closure may be of

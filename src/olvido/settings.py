@@ -42,6 +42,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "contact": None,
     "privacy_limit": None,
     "reminders": {},
+    "retention": (),
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
@@ -68,7 +69,8 @@ class Settings:
     are the addresses and networks before the service whose forwarding headers are trusted;
     `contact` is the team's contact for the status page; `privacy_limit` is the largest epsilon that
     all trainings together may spend on a person, None without a limit; `reminders` is a table that
-    `olvido.requests.workflow.reminding` reads.
+    `olvido.requests.workflow.reminding` reads; `retention` are tables that
+    `olvido.requests.retention.rules` reads.
     """
 
     workspace: Path
@@ -91,6 +93,7 @@ class Settings:
     contact: str | None
     privacy_limit: float | None
     reminders: Mapping[str, Any]
+    retention: tuple[Mapping[str, Any], ...]
 
     @classmethod
     def find(
@@ -213,6 +216,11 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
             if not isinstance(value, dict):
                 raise InputError(f"expected 'reminders' as a table in {FILE}: [reminders]")
             checked[name] = dict(value)
+            continue
+        if name == "retention":
+            if not isinstance(value, (list, tuple)) or not all(isinstance(v, dict) for v in value):
+                raise InputError(f"expected 'retention' as tables in {FILE}: [[retention]]")
+            checked[name] = tuple(map(dict, value))
             continue
         if name == "proxies":
             checked[name] = _addresses(value)

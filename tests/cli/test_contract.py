@@ -80,6 +80,7 @@ WORKING: dict[str, list[str]] = {
     "certificate verify": ["THE CERTIFICATE"],
     "notice": ["req-0001", "--kind", "partly-done", "--law", "gdpr"],
     "run": [],
+    "retention show": [],
     "remind": ["--dry-run"],
     "doctor": [],
     "forget": [
@@ -165,6 +166,7 @@ WRONG: dict[str, list[str]] = {
     "certificate verify": ["nothing"],
     "notice": ["req-0001", "--kind", "nothing"],
     "run": ["--workspace", "nowhere"],
+    "retention show": ["--workspace", "nowhere"],
     "remind": ["--workspace", "nowhere"],
     "doctor": ["--model", "./nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
