@@ -75,6 +75,14 @@ def test_what_is_kept_through_its_last_day_is_due_on_the_next(front: StoreContex
     assert (shown["undated"], shown["uncovered"]) == (3, 0)
 
 
+def test_the_shortest_rule_wins_and_it_is_said(front: StoreContext) -> None:
+    young = {**OLD, "name": "young", "keep": "6 months"}
+    for order in ((OLD, young, FREE), (FREE, young, OLD)):
+        rules = ruled(front, *order)
+        assert due(rules) == {"young": {"a", "b", "d"}, "free": {"e"}}
+        assert retention(rules, today=TODAY).to_dict()["several"] == 6
+
+
 def test_a_withdrawn_consent_is_due_at_once_and_an_unknown_one_is_told(front: StoreContext) -> None:
     rules = ruled(front, FREE)
     assert due(rules) == {"free": {"e"}}
@@ -117,6 +125,24 @@ def test_a_hold_and_an_open_request_for_access_stop_it_and_say_so(front: StoreCo
     assert any("a trial" in why for why in stopped)
     # The hold ends with its last day.
     assert "c" in due(rules, late + timedelta(days=1))["all"]
+
+
+@pytest.mark.parametrize("approved", [False, True])
+def test_a_hold_that_comes_later_puts_the_open_request_aside(
+    front: StoreContext, approved: bool
+) -> None:
+    every = {"name": "all", "dataset": "people", "keep": "1 day", "from": "added"}
+    late = TODAY + timedelta(days=4000)
+    (made,) = make_due(ruled(front, every), today=late)
+    for status in (S.LOCATED, S.PLANNED, S.APPROVED) if approved else ():
+        front.store.advance_request(made.id, status)
+    rules = ruled(front, every, COURT)
+    assert make_due(rules, today=late) == ()
+    now = front.store.request(made.id)
+    assert (now.status, "a trial" in now.history[-1].detail["why"]) == (S.WAITING, True)
+    before = front.store.events()
+    assert make_due(rules, today=late) == ()
+    assert front.store.events() == before
 
 
 def test_fields_of_rows_select_and_give_the_day(front: StoreContext) -> None:

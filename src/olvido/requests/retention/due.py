@@ -96,7 +96,8 @@ class Retention:
             `several` (covered by more than one rule) and `shared` (due, and about several people).
         """
         due = self.due()
-        stopped = Counter(kept.stopped for kept in self.records if kept.stopped is not None)
+        covered = [kept for kept in self.records if kept.covering]
+        stopped = Counter(kept.stopped for kept in covered if kept.stopped is not None)
         return {
             "today": self.today.isoformat(),
             "records": len(self.records),
@@ -232,7 +233,7 @@ class _Sorting:
             due=None if due == _ENDLESS else due,
             covering=tuple(rule.name for rule in covering),
             undated=tuple(rule.name for day, rule in days if day is None),
-            stopped=self._stops(rule, found, places) if covering else None,
+            stopped=self._stops(rule, found, places),
             asked=asked,
         )
 

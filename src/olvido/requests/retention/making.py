@@ -6,6 +6,7 @@ an open request is in no second one, and what the team refused or called off is 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 from olvido.errors import AskedBefore, OlvidoError
 from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.store import Store
-from olvido.requests.handlers import RequestContext
+from olvido.requests.handlers import RequestContext, wait
 from olvido.requests.not_learned import not_learned
-from olvido.requests.retention.due import retention
+from olvido.requests.retention.due import Retention, retention
 from olvido.requests.retention.rules import read_rules
 from olvido.requests.rights.deadlines import today as present_day
 from olvido.settings import Settings
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from olvido.workspace import Workspace
 
 UNPLANNED = (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED, RequestStatus.LOCATED)
+_BEFORE = (*UNPLANNED, RequestStatus.PLANNED, RequestStatus.APPROVED)
 
 
 def make_due(context: RequestContext, *, today: date | None = None) -> tuple[Request, ...]:
     """Enter a request of kind retention for each rule by which something is due; return them.
 
-    Only one process may do so at a time: the worker does, under its lock.
+    Open requests of rules whose records must be kept by now are put aside: whoever takes one up
+    again decides. Only one process may do so at a time: the worker does, under its lock.
 
     Args:
         context: a workspace, or its ledger and settings.
@@ -38,9 +41,11 @@ def make_due(context: RequestContext, *, today: date | None = None) -> tuple[Req
     Raises:
         InputError, UnknownName: a rule is wrong, and nothing was entered.
     """
-    if not read_rules(context.settings).rules:
+    rules = read_rules(context.settings)
+    if not rules.rules and not rules.holds:
         return ()
     found = retention(context, today=today)
+    _put_aside(context, found)
     wishes = []
     for records in found.due().values():
         rule = records[0].rule
@@ -61,6 +66,18 @@ def make_due(context: RequestContext, *, today: date | None = None) -> tuple[Req
         if isinstance(one, AskedBefore):
             raise one
     return tuple(one for one in made if isinstance(one, Request))
+
+
+def _put_aside(context: RequestContext, found: Retention) -> None:
+    """Suspend the open requests of rules that are about records which must be kept by now."""
+    held: dict[str, Counter[str]] = {}
+    for kept in found.records:
+        if kept.asked is not None and kept.stopped is not None:
+            held.setdefault(kept.asked, Counter())[kept.stopped] += 1
+    for request in context.store.requests(_BEFORE):
+        if request.kind is RequestKind.RETENTION and request.id in held:
+            why = "; ".join(f"{n} of its records: {why}" for why, n in held[request.id].items())
+            wait(context, request.id, why=why)
 
 
 def may_wait(store: Store, request: Request, settings: Settings) -> bool:
