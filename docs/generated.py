@@ -31,7 +31,7 @@ PAGES = {
         ("forget", "audit", "audit-privacy", "compare", "verify-report"),
     ),
     "requests": ("Requests", ("request",)),
-    "answers": ("Answering requests", ("run", "remind", "certificate", "notice")),
+    "answers": ("Answering requests", ("run", "retention", "remind", "certificate", "notice")),
     "service": ("The service", ("serve", "account", "token")),
     "catalogue": ("What there is", ("methods", "audits", "learners", "laws", "doctor", "demo")),
 }

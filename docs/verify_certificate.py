@@ -72,7 +72,7 @@ ALWAYS = ["that the issuer measured what it says: invented numbers, records or r
           "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
 DECLARED = "that the model learned what was declared, and no more: nobody witnessed its training"
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v6")
-KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
+KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification", "retention")
 EXITS, REST = ("erased", "awaiting-expiry", "cannot", "unrelated", "open"), "everything else"
 ARTEFACTS = (  # every kind that an item of a closure may be of
     "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|arrays|unfinished|run|"

@@ -43,6 +43,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "privacy_limit": None,
     "certified_limit": 1.0,
     "reminders": {},
+    "retention": (),
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
@@ -71,7 +72,8 @@ class Settings:
     `contact` is the team's contact for the status page; `privacy_limit` is the largest epsilon that
     all trainings together may spend on a person, None without a limit; `certified_limit` is the
     largest epsilon at which what a private training promised answers a request, 0 for none;
-    `reminders` is a table that `olvido.requests.workflow.reminding` reads.
+    `reminders` is a table that `olvido.requests.workflow.reminding` reads; `retention` are tables
+    that `olvido.requests.retention.rules` reads.
     """
 
     workspace: Path
@@ -95,6 +97,7 @@ class Settings:
     privacy_limit: float | None
     certified_limit: float
     reminders: Mapping[str, Any]
+    retention: tuple[Mapping[str, Any], ...]
 
     @classmethod
     def find(
@@ -229,6 +232,11 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
             if not isinstance(value, dict):
                 raise InputError(f"expected 'reminders' as a table in {FILE}: [reminders]")
             checked[name] = dict(value)
+            continue
+        if name == "retention":
+            if not isinstance(value, (list, tuple)) or not all(isinstance(v, dict) for v in value):
+                raise InputError(f"expected 'retention' as tables in {FILE}: [[retention]]")
+            checked[name] = tuple(map(dict, value))
             continue
         if name == "proxies":
             checked[name] = _addresses(value)

@@ -80,6 +80,8 @@ WORKING: dict[str, list[str]] = {
     "certificate verify": ["THE CERTIFICATE"],
     "notice": ["req-0001", "--kind", "partly-done", "--law", "gdpr"],
     "run": [],
+    "retention show": [],
+    "retention drop": ["hashes.csv", "--hashes", "sha256", "--column", "topic"],
     "remind": ["--dry-run"],
     "doctor": [],
     "forget": [
@@ -165,6 +167,8 @@ WRONG: dict[str, list[str]] = {
     "certificate verify": ["nothing"],
     "notice": ["req-0001", "--kind", "nothing"],
     "run": ["--workspace", "nowhere"],
+    "retention show": ["--workspace", "nowhere"],
+    "retention drop": ["FILES/retain.jsonl", "--hashes", "sha256", "--column", "topic"],
     "remind": ["--workspace", "nowhere"],
     "doctor": ["--model", "./nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
@@ -212,6 +216,7 @@ def filled(
     reminders = '\n[reminders]\nwebhook = "https://example.org/hook"\n'
     with Path("olvido.toml").open("a", encoding="utf-8") as settings:
         settings.write(reminders)
+    Path("hashes.csv").write_text(f"sha256\n{'0' * 64}\n", "utf-8")
     Path("requests.csv").write_text(f"subject,law\n{resident},gdpr\n", "utf-8")
 
     def fill(arguments: list[str]) -> list[str]:

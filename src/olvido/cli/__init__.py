@@ -19,7 +19,7 @@ from olvido.cli import catalogue, checking, demo, doctor, workspace
 from olvido.cli.models import add as models
 from olvido.cli.models import audit, budget, compare, forget, learn, privacy, trace, verify
 from olvido.cli.output import Shared, complain, fail
-from olvido.cli.requests import accounts, certificate, log, rights, service, tokens
+from olvido.cli.requests import accounts, certificate, log, retention, rights, service, tokens
 from olvido.cli.requests import run as requests
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.extras import EXTRAS, is_installed
@@ -45,6 +45,7 @@ app.add_typer(workspace.keys, name="key")
 app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
 app.add_typer(requests.commands, name="request")
+app.add_typer(retention.commands, name="retention")
 app.add_typer(certificate.commands, name="certificate")
 app.add_typer(rights.notices)
 app.add_typer(forget.commands)

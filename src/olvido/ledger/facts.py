@@ -66,6 +66,7 @@ class RequestKind(StrEnum):
     DESTROY = "destroy"
     ACCESS = "access"
     RECTIFICATION = "rectification"
+    RETENTION = "retention"
 
     @property
     def forgets(self) -> bool:

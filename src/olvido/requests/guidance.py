@@ -104,6 +104,8 @@ def next_step(context: RequestContext, request: Request) -> NextStep:
         return _to_resume(request)
     if request.status is _S.PUBLISHED:
         return _to_close(request, context.store.closure(one))
+    if request.kind is RequestKind.RETENTION and request.status in (_S.REFUSED, _S.CLOSED):
+        return NextStep(TEAM, "Nothing is left to do: a rule asked for it, and no person.")
     if request.status in (_S.REFUSED, _S.CLOSED):
         says = "Send the person the letter that fits, if that was not done yet."
         day = again_by(request, context.settings)

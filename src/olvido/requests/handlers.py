@@ -113,6 +113,11 @@ def wish(
     """
     if kind not in list(RequestKind):
         raise InputError(f"there is no such kind of request: give one of {', '.join(RequestKind)}")
+    if kind == RequestKind.RETENTION:
+        raise InputError(
+            "requests of kind retention are made by the rules in olvido.toml when they are due: "
+            "see 'olvido retention show'"
+        )
     store = context.store
     given = {
         "subject": subject is not None,

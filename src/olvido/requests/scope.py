@@ -41,6 +41,8 @@ def lineage_of(store: Store, request: Request) -> Lineage:
         made_of = [step.detail["corrected"]["from"] for step in corrections(request)]
         wanted = dict.fromkeys(made_of, request.scope["records"]) | request.scope["versions"]
         return store.lineage_of_facts(wanted, *request.subjects)
+    if request.kind is RequestKind.RETENTION:
+        return store.lineage_of_facts(request.scope["versions"])
     if request.subjects:
         return store.lineage(*request.subjects)
     if "source" in request.scope:

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -504,3 +505,10 @@ def test_an_order_is_read_as_it_was_approved(settings: Settings) -> None:
         store.advance_request(request.id, S.APPROVED, {"order": {"modle": "x"}})
         with pytest.raises(InputError, match="cannot be read"):
             ordered(store.request(request.id))
+
+
+@pytest.mark.slow
+def test_it_starts_in_a_process_that_imported_nothing_before() -> None:
+    code = "import olvido.requests.workflow.worker"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

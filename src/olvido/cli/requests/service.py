@@ -69,13 +69,17 @@ def serve(
 @commands.command()
 @command
 def run(terminal: Terminal) -> bool:
-    """Answer every approved request, and resume interrupted ones; 1 if one needs a decision."""
+    """Answer approved requests, resume interrupted ones, and ask for what retention rules want.
+
+    The status is 1 if a request needs a decision, or one that a rule made cannot be planned.
+    """
     from olvido.requests.workflow.worker import Worker
 
     settings = terminal.settings()
     # Report a ledger that cannot be opened before anything is begun.
     terminal.store().close()
     with Worker(settings, watch=lambda request, what: terminal.say(f"{request}: {what}")) as worker:
+        asked = worker.ask()
         done = worker.work()
     found = [
         {"id": request.id, "status": request.status, "why": request.history[-1].detail.get("why")}
@@ -83,8 +87,26 @@ def run(terminal: Terminal) -> bool:
     ]
     rows = [tuple(entry.values()) for entry in found]
     shown = table(("id", "status", "why"), rows) if rows else "Nothing is approved."
-    terminal.emit({"requests": found}, shown)
-    return all(request.status in ("published", "closed") for request in done)
+    due = [
+        {
+            "id": one.request.id,
+            "rule": one.request.scope["retention"],
+            "status": one.request.status,
+            "why": one.why,
+        }
+        for one in asked
+    ]
+    terminal.emit(
+        {"requests": found, "asked": due},
+        shown,
+        *(
+            f"{one['id']}: what the rule {one['rule']} covers is due. "
+            + (one["why"] or f"Next: olvido request approve {one['id']} --by ACCOUNT")
+            for one in due
+        ),
+    )
+    answered = all(request.status in ("published", "closed") for request in done)
+    return answered and not any(one.why for one in asked)
 
 
 @commands.command()

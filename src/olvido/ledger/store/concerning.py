@@ -106,7 +106,8 @@ def of_dataset(connection: Connection, dataset: DatasetVersion) -> frozenset[str
         known.update(connection.execute(query).scalars())
     for request, scope in asked.items():
         here = {scope.get("source"), *scope.get("also", ())} & known
-        if here or scope.get("dataset") == dataset.id:
+        named_here = {scope.get("dataset"), *scope.get("versions", ())}
+        if here or dataset.id in named_here:
             found.add(request)
     return frozenset(found)
 

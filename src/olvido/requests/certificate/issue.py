@@ -18,7 +18,6 @@ from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.limits import limits_of
 from olvido.requests.guidance import not_now
 from olvido.requests.handlers import RequestContext, demand_forgetting
-from olvido.requests.not_learned import concluded
 from olvido.schemas.certificate import VERSION, CertifiedAudit, CertifiedFinding
 
 
@@ -93,6 +92,8 @@ def uncertified(context: RequestContext, identifier: str) -> str:
 
     Raises UnknownName.
     """
+    from olvido.requests.not_learned import concluded  # which needs this package
+
     request = context.store.request(identifier)
     if (why := concluded(request)) is not None:
         none = "nothing was forgotten for it, so no forgetting can be certified"
@@ -171,6 +172,8 @@ def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
         StateError: the request was not answered, by a new version or by destroying its model; or
             what was logged then is not what ledger and report say now.
     """
+    from olvido.requests.not_learned import concluded  # which needs this package
+
     if why := concluded(request):
         raise StateError(
             f"nothing was forgotten for request {request.id} ({why['because']}), so there is no "

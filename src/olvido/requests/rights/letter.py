@@ -15,7 +15,7 @@ import jinja2
 from olvido.errors import Action, InputError, ParameterName, StateError, UnknownName, Words
 from olvido.files import read_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import DECLARED, Exit, Guarantee, Request, RequestStatus
+from olvido.ledger.facts import DECLARED, Exit, Guarantee, Request, RequestKind, RequestStatus
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.answer import ANSWER, UNSEEN, closure_of
 from olvido.requests.guidance import exported
@@ -146,6 +146,9 @@ def letter(
 def fitting(context: RequestContext, request: Request) -> tuple[str, ...]:
     """The kinds of letters that fit a request's status."""
     status = request.status
+    if request.kind is RequestKind.RETENTION:
+        # Nobody asked, so nobody is answered.
+        return ()
     if status is RequestStatus.REFUSED:
         return ("refused",)
     if status is RequestStatus.CANCELLED:

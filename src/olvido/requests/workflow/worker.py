@@ -26,12 +26,13 @@ from unittest.mock import patch
 from olvido.errors import InputError, OlvidoError, Overtaken, StateError
 from olvido.extras import extra
 from olvido.files import locked
-from olvido.ledger.facts import Request, RequestStatus
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.ledger.store.engine import database_url
 from olvido.requests.handlers import StoreContext
 from olvido.requests.not_learned import certify, conclude, concluded, not_learned
+from olvido.requests.retention.making import UNPLANNED, Asked, make_due, may_wait, plan_due
 from olvido.requests.rights.deadlines import DECISION
 from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import (
@@ -238,6 +239,19 @@ class Worker:
         logging.getLogger("dbos").handlers.clear()
         self._left.close()
 
+    def ask(self) -> tuple[Asked, ...]:
+        """Make the requests that retention rules ask for by now, and plan them; people approve."""
+        from olvido.workspace import Workspace
+
+        with self._store() as store:
+            make_due(StoreContext(store, self.settings))
+            if not any(
+                request.kind is RequestKind.RETENTION for request in store.requests(UNPLANNED)
+            ):
+                return ()
+        with Workspace(self.settings) as workspace:
+            return plan_due(workspace)
+
     def work(self) -> tuple[Request, ...]:
         """Resume interrupted requests, answer all waiting ones, and return them afterwards."""
         from dbos import DBOS, PortableWorkflowError, SetWorkflowID
@@ -255,7 +269,11 @@ class Worker:
                 ) from error
         while True:
             with self._store() as store:
-                left = [request for request in waiting(store) if request.id not in done]
+                left = [
+                    request
+                    for request in waiting(store)
+                    if request.id not in done and not may_wait(store, request, self.settings)
+                ]
                 if not left:
                     return tuple(store.request(identifier) for identifier in done)
             request = left[0]

@@ -1,0 +1,1 @@
+"""How long records are kept: rules, what is due by them, and the requests that they make."""
