@@ -26,7 +26,7 @@ from olvido.entering import CALL, Entered, read_recipe
 from olvido.entering.mlflow import with_run
 from olvido.errors import InputError, MissingNeed, StateError, UnknownName
 from olvido.files import read_document
-from olvido.learners import LEARNERS, Declared, Edited, Recipe
+from olvido.learners import LEARNERS, Declared, Edited, Recipe, Trained
 from olvido.learners.base import learner_of
 from olvido.ledger.facts import DECLARED, WITNESSED, Guarantee, RequestKind
 from olvido.ledger.identity import Key
@@ -36,6 +36,7 @@ from olvido.ledger.serving import in_brief
 from olvido.ledger.signing import public_file
 from olvido.ledger.store import Store
 from olvido.methods import METHODS, Split, forget
+from olvido.models import load, save
 from olvido.models.elsewhere import found_in
 from olvido.models.tiny import tiny_tokenizer
 from olvido.requests import answer, plan, receive, run
@@ -801,3 +802,25 @@ def test_a_state_space_model_is_entered_and_forgets(
         lr=1e-3,
     )
     assert done.forget_loss[1] > done.forget_loss[0]
+
+
+def test_a_sketch_is_no_model_that_never_saw_them(
+    place: Workspace, outside: Outside, tmp_path: Path
+) -> None:
+    """What a forgetting made on its way learned a few of the kept records: it is refused where it
+    would stand for retraining, and nowhere else."""
+    entered(place, outside)
+    loaded, tokenizer = place.load(SERVING), tiny_tokenizer()
+    save(loaded.trained.model, tokenizer, tmp_path / "sketch")
+    made = load(tmp_path / "sketch").digest
+    other = Trained.untraced(load(outside.base).model)
+    how = {"method": "arithmetic", "options": {}, "seed": 0}
+    place.store.add_model(place.stage(loaded, other, sketch=made, **how), ())
+    before = {model.id for model in place.store.models()}
+    gone = outside.leaving()
+    with pytest.raises(InputError, match="are the sketch that the forgetting of model"):
+        place.enter(tmp_path / "sketch", learned=["people"], exclude=gone)
+    assert {model.id for model in place.store.models()} == before
+    # It may be entered as what it is, and other weights may be the reference.
+    place.enter(tmp_path / "sketch", learned=["people"])
+    place.enter(outside.base, learned=["people"], exclude=gone)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from olvido.demo.residents import make_town
-from olvido.errors import MissingNeed
+from olvido.errors import MissingNeed, StateError
 from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Need, Split, predict
@@ -20,7 +20,9 @@ from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import ProbeSets, _split
 from olvido.requests.planner import EMPIRICAL, ROOTED
+from olvido.schemas.plan import Base
 from olvido.tasks import Example, Labels, Language, examples
+from olvido.training.traces.steps import Origin
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -119,16 +121,17 @@ def test_a_classifier_has_a_rate_of_its_own(width: int | None, rate: float) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("base", "taught", "preferred"),
+    ("base", "taught", "found_of_it"),
     [
         # A base that speaks and knows nobody; one that knows them; one that cannot speak.
-        ("others", "people", ROOTED), ("people", "people", EMPIRICAL), (None, "people", EMPIRICAL),
+        ("others", "people", Base.CLEAN), ("people", "people", Base.KNOWS),
+        (None, "people", Base.UNINFORMED),
         # One of the two who leave.
-        ("both", "people", EMPIRICAL),
+        ("both", "people", Base.KNOWS),
     ],
 )  # fmt: skip
 def test_where_a_base_knows_the_language_and_nobody_forgetting_begins_there(
-    base: str | None, taught: str, preferred: str
+    base: str | None, taught: str, found_of_it: Base
 ) -> None:
     tokenizer = tiny_tokenizer()
     task = Language(tokenizer)
@@ -151,7 +154,40 @@ def test_where_a_base_knows_the_language_and_nobody_forgetting_begins_there(
         tuple(e for e in records["people"] if e.subjects not in leaving),
     )
     found = routes(trained, split, task)
+    preferred = ROOTED if found_of_it is Base.CLEAN else EMPIRICAL
     assert [r.method for r in found if r.preferred] == [preferred]
+    assert {r.method: r.base for r in found if r.base} == {ROOTED: found_of_it}
+    chosen = choose([r for r in found if r.guarantee is not Guarantee.EXACT]).chosen
+    assert (chosen.base, chosen.order[0]) == (found_of_it, preferred)
+
+
+def test_why_a_base_was_passed_over_is_in_the_plan() -> None:
+    rows = examples([{"id": str(n), "prompt": "Who?", "completion": f"{n}"} for n in range(4)])
+    task = Language(tiny_tokenizer())
+    model = tiny_model(len(task.tokenizer), seed=0, width=48, layers=1).eval()
+
+    def gone() -> torch.nn.Module:
+        raise StateError("it was changed")
+
+    trained, labels = Trained.untraced(model), Labels(2)
+    known = Origin(gone, "sha256:0")
+    arrays = examples([{"id": str(n), "input": [n, 1, 0], "label": n % 2} for n in range(4)])
+    scores = Trained.untraced(torch.nn.Sequential(torch.nn.Linear(3, 2)))
+    for given, split, how, expected in (
+        (trained, Split(rows[:2], rows[2:]), task, Base.UNKNOWN),
+        (trained, Split(rows[:2], (), origin=known), task, Base.NOTHING_KEPT),
+        (trained, Split(rows[:2], rows[2:], origin=known), task, Base.GONE),
+        (scores, Split(arrays[:2], arrays[2:]), labels, Base.CLASSES),
+    ):
+        found = {r.method: r for r in routes(given, split, how)}
+        assert found[ROOTED].base is expected
+        # The reader is told, where something is tried that the base would have been for.
+        one = [replace(found[ROOTED], cost=None), route(EMPIRICAL), route("retrain", tokens=9)]
+        assert choose(one).chosen.base is expected
+        assert f"{ROOTED} is passed over: " in choose(one).because
+        assert "passed over" not in choose(one, method=EMPIRICAL).because
+        exact = [one[0], route(EMPIRICAL, tokens=9), route("retrain")]
+        assert (choose(exact).base, "passed over" in choose(exact).because) == (expected, False)
 
 
 def test_the_preferred_method_comes_first_and_the_other_where_no_exact_one_is() -> None:

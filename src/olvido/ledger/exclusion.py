@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from olvido.errors import StateError, UnknownName
+from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.store import Store
 
@@ -53,6 +53,23 @@ def refuse_tombstoned(
                 f"a model that learned all of dataset {dataset.name!r} holds {len(gone)} records "
                 "that were to be forgotten: enter one that never learned them, and name them as "
                 "left out (--without)"
+            )
+
+
+def refuse_sketch(store: Store, digest: str) -> None:
+    """Refuse, as a model that never saw some records, the sketch that a forgetting made.
+
+    Beside it a model that lost what is kept would pass: it learned a few dozen of those records.
+
+    Raises:
+        InputError: the digest is that of a sketch.
+    """
+    for model in store.models():
+        if model.recipe.get("sketch") == digest:
+            raise InputError(
+                f"these weights are the sketch that the forgetting of model {model.id} made: they "
+                "learned a few of the records to keep, and are no retrained model. Enter one that "
+                "was trained on all of them"
             )
 
 

@@ -27,12 +27,13 @@ from olvido.training.loop import Loop
 
 FARTHEST = 64.0
 """Largest scale that is tried."""
-GUESSES, NEAR = 3, 0.01
+GUESSES, NEAR = 5, 0.01
 """Scales that are interpolated, and how far beyond the target is near enough, as a share of it."""
 HALVINGS = 6
 """Halvings of the interval that is left where no guess was near enough."""
-LOOKS = 5
-"""Scales that are tried in all, as a rule: loss grows smoothly with the scale."""
+LOOKS = 6
+"""Scales that are foretold: of curves s^p with p from 1 to 3 as many are tried in the
+mean, and 13 at the most."""
 
 
 class TaskVector(Descent):
@@ -179,14 +180,24 @@ def subtracted(
     if low[1] <= 0:
         place(0.0)
         return 0.0, True, tried
+    if high[1] >= -NEAR:
+        return high[0], True, tried
+    (left, below), (right, above), fell = low, high, None
     for _ in range(GUESSES):
-        (left, below), (right, above) = low, high
-        at = right - above * (right - left) / (above - below)
+        # To the middle of what is near enough. A loss grows faster than its scale, so that a chord
+        # falls short again and again: an end that stays twice counts half (the Illinois rule,
+        # Dowell and Jarratt 1971).
+        at = right - (above + NEAR / 2) * (right - left) / (above - below)
         found = look(at)
         if -NEAR <= found <= 0:
             return at, True, tried
-        low, high = ((at, found), high) if found > 0 else (low, (at, found))
-    _, scale = bisected(lambda at: look(at) <= 0, low[0], high[0], HALVINGS)
+        if found > 0:
+            above = min(above / 2, -NEAR) if fell is True else above
+            left, below, fell = at, found, True
+        else:
+            below = below / 2 if fell is False else below
+            right, above, fell = at, found, False
+    _, scale = bisected(lambda at: look(at) <= 0, left, right, HALVINGS)
     place(scale)
     return scale, True, tried
 

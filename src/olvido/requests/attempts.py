@@ -175,6 +175,7 @@ def prepare(
             method=outcome.method,
             options=dict(outcome.options),
             seed=seed,
+            sketch=outcome.sketch,
         )
         gone = {example.id for example in split.forget}
         # Records that an earlier version forgot by other methods took no part in the retraining.

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from olvido.errors import InputError, MissingNeed, Term
+from olvido.errors import InputError, MissingNeed, StateError, Term
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Training
 from olvido.methods import METHODS, Cost, Split, predict
 from olvido.methods.base import with_origin
-from olvido.methods.gradient.calibration import base_losses
+from olvido.methods.gradient.calibration import informed_losses
+from olvido.methods.origin.weights import module_of
 from olvido.models.classifiers.networks import hidden_size
 from olvido.reporting.words import duration
-from olvido.schemas.plan import Chosen, Promise, Way
+from olvido.schemas.plan import Base, Chosen, Promise, Way
 from olvido.tasks import Task
 from olvido.tasks.sampling import uniform
 from olvido.tasks.scoring import losses_of
@@ -56,6 +57,7 @@ class Route:
         refusal: why it does not apply; None where it does.
         options: its default options, for which the cost is predicted.
         preferred: whether it is the empirical method to try first.
+        base: of the method that begins with the model's base, whether that is fit for it.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Route:
     refusal: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
     preferred: bool = False
+    base: Base | None = None
 
     @property
     def way(self) -> Way:
@@ -85,7 +88,8 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     """All methods with their predicted cost, the cheapest first, inapplicable ones last."""
     # Once for all of them: of an adapter, the digest of its base has to be computed.
     split = with_origin(trained, split)
-    preferred = ROOTED if _rooted(trained, split, task) else EMPIRICAL
+    base = _base(trained, split, task)
+    preferred = ROOTED if base is Base.CLEAN else EMPIRICAL
     found = []
     for name, method in METHODS.items():
         cost, refusal = None, None
@@ -100,31 +104,52 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
         except (MissingNeed, InputError) as error:
             refusal = error.rendered(_by_command)
         found.append(
-            Route(name, method.guarantee, method.summary, cost, refusal, options, name == preferred)
-        )
+            Route(
+                name, method.guarantee, method.summary, cost, refusal, options,
+                preferred=name == preferred, base=base if name == ROOTED else None,
+            )
+        )  # fmt: skip
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
 
 
-def _rooted(trained: Trained, split: Split, task: Task) -> bool:
+def _base(trained: Trained, split: Split, task: Task) -> Base:
     """Whether a language model was trained from weights that know the language and not the records.
 
     A base that gives anybody's records at least half of the probability that the model gives them,
     a token, knows them itself: nothing that begins there forgets them (docs/results/origins.md).
     """
-    if task.classes or split.origin is None or not split.retain:
-        return False
+    if task.classes:
+        return Base.CLASSES
+    if split.origin is None:
+        return Base.UNKNOWN
+    if not split.retain:
+        return Base.NOTHING_KEPT
     some = uniform(split.forget, ASKED, 0)
     size = max(1, min(len(some), 8))
-    before = base_losses(replace(split, forget=some), task, size)
+    try:
+        base = module_of(split.origin)
+    except (InputError, StateError):
+        return Base.GONE
+    before = informed_losses(base, some, task, size)
     if not before:
-        return False
+        return Base.UNINFORMED
     now = losses_of(trained.model, some, task, size)
     apart: dict[tuple[str, ...], list[float]] = {}
     for record in some:
         apart.setdefault(record.subjects, []).append(before[record.id] - now[record.id])
     # One person whom the base knows would stay.
-    return min(map(fmean, apart.values())) > math.log(2)
+    return Base.CLEAN if min(map(fmean, apart.values())) > math.log(2) else Base.KNOWS
 
+
+_PASSED_OVER = {
+    Base.CLASSES: "the model is no language model, for which alone it was measured",
+    Base.UNKNOWN: "what the model was trained from is not known ('olvido models add --base MODEL')",
+    Base.NOTHING_KEPT: "no record is kept from which its base could learn how answers look",
+    Base.GONE: "the weights that the model was trained from cannot be had any more",
+    Base.UNINFORMED: "the weights that the model was trained from answer no better than by chance",
+    Base.KNOWS: "the weights that the model was trained from know one of the people themselves",
+}
+"""Why a forgetting does not begin with the model's base, in words."""
 
 _OPTIONS_OF = {
     "holdout": "'olvido request plan --holdout DATASET'",
@@ -150,6 +175,7 @@ class Choice:
         lacking: why the audit cannot be made yet, and what to do; None where it can.
         promise: what a private training bounds of the records already; None where none was private.
         unchanged: whether that answers the requests, so that the model stays as it is.
+        base: whether forgetting can begin with what the model was trained from, or why not.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
@@ -159,6 +185,7 @@ class Choice:
     lacking: str | None = None
     promise: Promise | None = None
     unchanged: bool = False
+    base: Base | None = None
 
     @property
     def chosen(self) -> Chosen:
@@ -173,6 +200,7 @@ class Choice:
             lacking=self.lacking,
             promise=self.promise,
             unchanged=self.unchanged,
+            base=self.base,
         )
 
 
@@ -206,8 +234,14 @@ def choose(
     chosen = _chosen(found, method=method, options=options, within=within, evidence=evidence)
     by_name = {route.method: route for route in found}
     tried = [by_name[name] for name, _ in chosen.order]
-    audited = evidence is not None and any(r.guarantee is not Guarantee.EXACT for r in tried)
-    return replace(chosen, most=_sum([r.cost for r in tried] + [evidence] * audited))
+    empirical = any(r.guarantee is not Guarantee.EXACT for r in tried)
+    audited = evidence is not None and empirical
+    base = by_name[ROOTED].base if ROOTED in by_name else None
+    because = chosen.because
+    if method is None and empirical and base in _PASSED_OVER:
+        because += f"; {ROOTED} is passed over: {_PASSED_OVER[base]}"
+    most = _sum([r.cost for r in tried] + [evidence] * audited)
+    return replace(chosen, because=because, most=most, base=base)
 
 
 def _sum(costs: Sequence[Cost | None]) -> Cost | None:

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from olvido.schemas.base import Part
+
+
+class Base(StrEnum):
+    """Whether forgetting can begin with the weights that the model was trained from."""
+
+    CLEAN = "clean"
+    """It can: they know the language, and none of the people."""
+    CLASSES = "classes"
+    """The model is no language model: for others no measurement says so."""
+    UNKNOWN = "unknown"
+    """Nobody said what the model was trained from."""
+    NOTHING_KEPT = "nothing kept"
+    """No record is kept from which the weights could learn how answers look."""
+    GONE = "gone"
+    """They cannot be loaded, or are others by now."""
+    UNINFORMED = "uninformed"
+    """They answer no better than by chance."""
+    KNOWS = "knows somebody"
+    """They know one of the people themselves, who would stay."""
 
 
 class Way(Part):
@@ -64,6 +84,8 @@ class Chosen(Part):
         lacking: why the audit cannot be made yet, and what to do. None: it can.
         promise: what the model bounds unchanged. None: its last training was not private.
         unchanged: whether the model stays as it is, since its promise suffices.
+        base: whether forgetting can begin with what the model was trained from, or why not. None:
+            it was not asked.
     """
 
     order: tuple[str, ...]
@@ -74,6 +96,7 @@ class Chosen(Part):
     lacking: str | None = None
     promise: Promise | None = None
     unchanged: bool = False
+    base: Base | None = None
 
 
 class Group(Part):

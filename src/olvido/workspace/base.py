@@ -25,7 +25,7 @@ from olvido.learners import (
 )
 from olvido.learners.trained import write_trace
 from olvido.ledger.digests import Digest
-from olvido.ledger.exclusion import barred, named, refuse_tombstoned, training_of
+from olvido.ledger.exclusion import barred, named, refuse_sketch, refuse_tombstoned, training_of
 from olvido.ledger.facts import DECLARED, PRIVACY, DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.serving import enter_files, serve
@@ -206,7 +206,8 @@ class Workspace(Reading):
         Raises:
             UnknownName: no such dataset, model, or record to leave out.
             InputError: the folder holds no causal language model with a tokenizer that fits, no
-                dataset is named, the base is of another shape, or the recipe is none.
+                dataset is named, the base is of another shape, the recipe is none, or a model that
+                did not learn all is a forgetting's sketch.
             StateError: it, or its base, holds records that were to be forgotten.
         """
         if not learned:
@@ -232,6 +233,8 @@ class Workspace(Reading):
             recipe=recipe,
             observed=observed,
         )
+        if exclude:
+            refuse_sketch(self.store, entry.loaded.digest)
         records = self._together(used, left_out)
         begun: Loaded | None = None
         known: LedgerModel | None = None
@@ -272,10 +275,12 @@ class Workspace(Reading):
         method: str,
         options: dict[str, Any],
         seed: int,
+        sketch: str | None = None,
     ) -> Model:
         """Write a model that forgot to a folder named by its derivation; it is not entered yet.
 
-        Staging the same again changes nothing.
+        Staging the same again changes nothing. The digest of the sketch that the method made, if
+        any, goes with it: such weights are no reference of any audit.
         """
         fact = Model(
             digest=Digest.from_str(trained.digest),
@@ -287,6 +292,7 @@ class Workspace(Reading):
                 "base": loaded.fact.recipe.get("base"),
                 **loaded.task.noted,
                 "options": options,
+                **({} if sketch is None else {"sketch": sketch}),
             },
             seed=seed,
             environment=loaded.fact.environment,

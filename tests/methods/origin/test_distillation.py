@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from tests.methods.conftest import BRIEF
+from tests.sharing import Shared
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook
 
 from olvido.errors import InputError
 from olvido.learners import Declared, Lora, Recipe, Trained, train
 from olvido.learners.parts import itself
-from olvido.methods import METHODS, Descent, Split, forget, predict
+from olvido.methods import METHODS, Descent, Split, forget, predict, task_vector
+from olvido.methods.base import with_origin
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.sampling import retain_draws
 from olvido.methods.gradient.steps import Steps, _Now
@@ -140,6 +144,43 @@ def test_the_cost_is_foretold(brief: Trained, part: Split, task: Language, metho
     assert foretold.tokens == pytest.approx(found.cost.tokens, rel=0.1)
 
 
+@pytest.fixture(scope="module")
+def rooted(shared: Shared, speaking: Any, part: Split, task: Language) -> Trained:
+    """A model whose base speaks and knows nobody, taught `part`."""
+    records = (*part.forget, *part.retain)
+    return shared.value(lambda: train(speaking, records=records, task=task, recipe=BRIEF))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("leaving", "options"),
+    [
+        (5, {}),
+        (None, {"steps": 0}),
+        (5, {"steps": 12, "beside": 0, "scale": 0.5}),
+        (None, {"steps": 12, "passes": 1, "retain_batch": 5, "target": 2.0}),
+    ],
+)
+def test_what_arithmetic_costs_is_what_passes_through_the_model(
+    rooted: Trained, part: Split, task: Language, leaving: int | None, options: dict[str, Any]
+) -> None:
+    """Foretold within a tenth of the tokens that are embedded, in whichever part of the run."""
+    split = with_origin(rooted, replace(part, forget=part.forget[:leaving], holdout=()))
+    seen = {True: 0, False: 0}
+
+    def look(module: Any, given: tuple[Any, ...], _: Any) -> None:
+        if isinstance(module, torch.nn.Embedding):
+            seen[torch.is_grad_enabled()] += given[0].numel()
+
+    with register_module_forward_hook(look):
+        run = METHODS.make("arithmetic", options).run(rooted, split, task, seed=0, watch=None)
+    # A repair that ended before its longest is foretold as long as it was.
+    told = {"steps": len(run.history), **options}
+    foretold = predict(rooted, split, task, method="arithmetic", options=told)
+    assert foretold.tokens == pytest.approx(seen[True] + seen[False] / 3, rel=0.1)
+    assert run.tokens == pytest.approx(seen[True] + seen[False] / 3, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("method", "beside"), [("arithmetic", 0), ("arithmetic", 3), ("redistil", 0)]
 )
@@ -233,6 +274,30 @@ def test_least_scale(brief: Trained, known: Split, task: Language) -> None:
     scale = float(start.says.rpartition(" ")[2])
     less = Arithmetic(scale=0.9 * scale, steps=0).start(brief, known, task, 0)
     assert fmean(losses_of(less.model, known.forget, task, 8).values()) < loss
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("goal", [1.0, 2.0, 7.0])
+def test_the_scale_is_found_in_as_few_looks_as_are_foretold(
+    monkeypatch: pytest.MonkeyPatch, power: float, goal: float
+) -> None:
+    """Where the loss is 4 s^p the scale is (goal / 4)^(1/p), and no look is thrown away."""
+    model, original = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    torch.nn.init.zeros_(original.weight)
+
+    def losses(model: Any, *_: Any) -> dict[str, float]:
+        return {"a": 4 * float(-model.weight.item()) ** power}
+
+    monkeypatch.setattr(task_vector, "losses_of", losses)
+    scale, there, tried = task_vector.subtracted(
+        model, original, [torch.ones(1, 1)], (), Labels(2), {"a": goal}, None, 1,
+        short=lambda losses, goals: (goals["a"] - losses["a"]) / goals["a"],
+    )  # fmt: skip
+    assert there
+    assert goal <= losses(model)["a"] <= 1.01 * goal * (1 + 1e-5)
+    assert model.weight.item() == pytest.approx(-scale)
+    assert scale == pytest.approx((goal / 4) ** (1 / power), rel=0.011)
+    assert len(tried) <= task_vector.LOOKS + 1
 
 
 def test_bad_options_are_refused() -> None:

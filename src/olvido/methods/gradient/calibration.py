@@ -101,11 +101,16 @@ def base_losses(split: Split, task: Task, size: int) -> dict[str, float]:
     """The forget set's losses under the weights that the model was trained from, in nats a token;
     empty where these are not known, or answer no better than by chance."""
     base = None if split.origin is None else _base(split.origin)
-    if base is None:
-        return {}
-    before = losses_of(base, split.forget, task, size)
-    informed = fmean(before.values()) < BETTER * _chance(base, split.forget[0], task)
-    return before if informed else {}
+    return {} if base is None else informed_losses(base, split.forget, task, size)
+
+
+def informed_losses(
+    model: Module, records: Sequence[Example], task: Task, size: int
+) -> dict[str, float]:
+    """The records' losses under a model, in nats a token; empty where it answers no better than by
+    chance."""
+    found = losses_of(model, records, task, size)
+    return found if fmean(found.values()) < BETTER * _chance(model, records[0], task) else {}
 
 
 def _base(origin: Origin) -> Module | None:

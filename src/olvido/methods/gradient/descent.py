@@ -18,8 +18,8 @@ from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD, Answers, shared_weights_copy, unshare
 from olvido.methods.gradient.calibration import remaining_trace, targets
 from olvido.methods.gradient.regularisers import RetainRegulariser, RetainRegularisers, regularisers
-from olvido.methods.gradient.sampling import retain_draws
-from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
+from olvido.methods.gradient.sampling import mean_rows, retain_draws
+from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps, step_tokens
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.models import weights_digest
@@ -242,13 +242,15 @@ class Descent(Options):
         anchors = (
             split.retain if any(regulariser.needs_retain for regulariser in parts) else split.forget
         )
-        rows = min(self.retain_batch, len(anchors)) if parts else 0
-        width = fmean(map(task.width, anchors[: 4 * self.retain_batch])) if rows else 0.0
+        rows = mean_rows(len(split.forget), len(anchors), self.retain_batch) if parts else 0.0
+        some = anchors[: 4 * self.retain_batch]
+        width = fmean(map(task.width, some)) if rows else 0.0
+        kept = step_tokens(some, rows, task) if rows else 0.0
         rounds = self._rounds(split)
         cost_fraction = self.cost_fraction(trained.model, task)
         epochs = rounds / -(-len(split.forget) // self.recipe.batch_size)
         forget = self.forward_backward_count * self.epoch_tokens(split, task) * epochs
-        steps = cost_fraction * (forget + rounds * rows * width)
+        steps = cost_fraction * (forget + rounds * kept)
         reference_tokens = self.looks() * once + self._reference_tokens(split, task)
         reference_tokens += (
             FORWARD * once * -(-self.recipe.epochs // EVALUATION_INTERVAL)

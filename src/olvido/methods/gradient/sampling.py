@@ -40,6 +40,18 @@ def retain_draws(split: Split, size: int, seed: int) -> Iterator[tuple[Example, 
         yield tuple({example.id: example for example in (*some, *others)}.values())
 
 
+def mean_rows(forgotten: int, retained: int, size: int) -> float:
+    """How many distinct records such a draw has in the mean.
+
+    >>> mean_rows(20, 1000, 16), mean_rows(20, 20, 16)
+    (15.936, 12.8)
+    """
+    close = min(round(size * NEAR_SHARE), NEAR_PER_FORGOTTEN * forgotten, retained)
+    wide = min(size - round(size * NEAR_SHARE), retained)
+    # A near record is among the wide ones as often as any other.
+    return close + wide - close * wide / retained
+
+
 def _epochs(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[Example]]:
     size = min(size, len(records))
     epoch = 0

@@ -17,6 +17,7 @@ from olvido.methods.gradient.projection import Projection
 from olvido.methods.gradient.regularisers import RetainRegularisers
 from olvido.methods.types import Split, StepMetrics
 from olvido.tasks import Example, Task
+from olvido.tasks.sampling import shuffled
 from olvido.training.loop import Loop
 
 if TYPE_CHECKING:
@@ -243,3 +244,15 @@ def buckets(records: Sequence[Example], task: Task) -> list[tuple[Example, ...]]
             widths.append(width)
         found[-1].append(record)
     return [tuple(some) for some in found]
+
+
+def step_tokens(records: Sequence[Example], rows: float, task: Task) -> float:
+    """Mean tokens of a step's passes over so many of the records, padding included: short records
+    are padded to the longest that is drawn with them, which makes a quarter of a step."""
+    size = min(round(rows), len(records))
+    order = shuffled(records, "cost")
+    draws = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    return fmean(
+        sum(len(some) * max(map(task.width, some)) for some in buckets(drawn, task)) * rows / size
+        for drawn in draws
+    )

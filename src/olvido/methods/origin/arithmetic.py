@@ -87,10 +87,14 @@ class Arithmetic(Repaired):
         begun = super().start(trained, split, task, seed)
         before = begun.split.teacher
         assert before is not None
-        if not split.never and base_losses(split, task, self.batch_size):
-            # The sketch's losses are too low (docs/results/origins.md).
-            assert split.origin is not None
-            begun = replace(begun, split=replace(begun.split, never=(module_of(split.origin),)))
+        goals = {} if self.target is None else {e.id: self.target for e in split.forget}
+        if not goals and not split.never:
+            goals = base_losses(split, task, self.batch_size)
+            if goals:
+                # The sketch's losses are too low (docs/results/origins.md).
+                assert split.origin is not None
+                base = (module_of(split.origin),)
+                begun = replace(begun, split=replace(begun.split, never=base))
         addition = self._addition(trained)
         alone = replace(split, holdout=(), never=())
         tuned = addition.run(Trained.untraced(before), alone, task, seed=seed, watch=None)
@@ -101,7 +105,6 @@ class Arithmetic(Repaired):
                 strict=True,
             )
         ]  # fmt: skip
-        goals = {e.id: self.target for e in split.forget} if self.target is not None else {}
         model = copy.deepcopy(trained.model)
         scale, there, tried = subtracted(
             model, trained.model, vectors, split.forget, task,
@@ -109,7 +112,8 @@ class Arithmetic(Repaired):
             self.batch_size, FARTHEST, _still_telling,
         )  # fmt: skip
         width = sum(map(task.width, split.forget))
-        spent = begun.tokens + tuned.tokens + FORWARD * width * (len(tried) + 1)
+        asked = len(tried) + (self.target is None)
+        spent = begun.tokens + tuned.tokens + FORWARD * width * asked
         short = "" if there or self.scale is not None else ", short of the target"
         says = f"what the records add to others was subtracted at scale {scale:.3g}{short}"
         return replace(begun, model=model, tokens=spent, says=says)
@@ -123,7 +127,9 @@ class Arithmetic(Repaired):
         return LONGEST if self.steps is None else self.steps
 
     def start_cost(self, trained: Trained, split: Split, task: Task) -> float:
-        tries = LOOKS + 1 if self.scale is None else 2
+        tries = LOOKS if self.scale is None else 1
+        # The base is asked where never learned lies.
+        tries += self.target is None
         tokens = super().start_cost(trained, split, task)
         alone = replace(split, holdout=(), never=())
         tokens += self._addition(trained).cost(trained, alone, task).tokens
