@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.files import read_document
 from olvido.learners import Recipe
 from olvido.ledger.facts import Guarantee, Model, RequestStatus
@@ -19,6 +19,7 @@ from olvido.requests import answer, locate, plan, receive, run
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.handlers import approve
 from olvido.requests.types import Unchanged
+from olvido.requests.workflow.forgetting import forget
 from olvido.requests.workflow.worker import Worker
 from olvido.schemas.options import RunOptions
 from olvido.schemas.plan import Promise
@@ -130,6 +131,9 @@ def test_the_worker_leaves_a_model_as_it_is_where_such_a_plan_was_approved(
     request = receive(workspace, place.town.data_subject.name, law="gdpr")
     plan(workspace, request.id)
     approve(workspace, request.id, by="Marta")
+    # What was approved is not done otherwise: the limit was lowered since.
+    with pytest.raises(StateError, match="plan it again"):
+        forget(replace(workspace.settings, certified_limit=0.0), request.id)
     with Worker(workspace.settings) as worker:
         (done,) = worker.work()
     assert done.status in (RequestStatus.PUBLISHED, RequestStatus.CLOSED)

@@ -74,7 +74,10 @@ def forget(settings: Settings, identifier: str) -> str:
 def _unchanged(workspace: Workspace, request: Request, how: RunOptions) -> dict[str, Any] | None:
     """What the ledger enters where a promise answers a request; None where a model forgets.
 
-    Only a plan that somebody approved leaves a model as it is.
+    What somebody approved decides, and no run changes a model that was to stay.
+
+    Raises:
+        StateError: a plan was approved by which the model stays, and it may not by now.
     """
     from olvido.requests.flow import unchanged
 
@@ -82,7 +85,10 @@ def _unchanged(workspace: Workspace, request: Request, how: RunOptions) -> dict[
     if not (plans and plans[-1].get("unchanged")):
         return None
     if (choice := unchanged(workspace, request.id, how)) is None:
-        return None
+        raise StateError(
+            f"the approved plan of request {request.id} leaves the model as it is, and by now what "
+            "its training promised does not suffice: plan it again"
+        )
     model = workspace.store.model(how.model)
     served = workspace.store.aliases().get(SERVING) == model.id
     return {"model": model.id, "served": served, "chosen": choice.chosen.to_dict()}
