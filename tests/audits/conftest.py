@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -37,6 +37,15 @@ class World:
     before: Module
     references: tuple[Module, ...]
     stranger: Module
+    scored: dict[Module, ScoredModel] = field(default_factory=dict, compare=False, repr=False)
+    """What was asked of the original model and of the references, by any audit before."""
+
+    def beside(self, model: Module) -> ScoredModel:
+        """The original model or a reference, which keeps its scores for the next audit.
+
+        A candidate is given as it is: all that an audit asks of it is asked anew.
+        """
+        return self.scored.setdefault(model, ScoredModel(model, self.task))
 
     def report(self, candidate: Module, **changes: Any) -> Report:
         """All audits of a candidate, with other evidence where `changes` says so."""
@@ -46,8 +55,8 @@ class World:
             "neighbours": self.neighbours,
             "general": self.general,
             "holdout": self.holdout,
-            "original": self.before,
-            "reference": self.references,
+            "original": self.beside(self.before),
+            "reference": [*map(self.beside, self.references)],
             "task": self.task,
         }
         return audit(candidate, **evidence | changes)
