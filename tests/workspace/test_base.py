@@ -472,3 +472,28 @@ with Workspace(Settings.load(Path({str(settings.workspace)!r}), environment={{}}
         whole = workspace.learn(["north", "south"], model=base, recipe=LONG, seed=4)
         assert folders(workspace) == [whole.id]
     assert (resumed.digest, resumed.id) == (whole.digest, whole.id)
+
+
+def test_what_is_replayed_is_in_the_ledger_as_learned(workspace: Workspace, base: str) -> None:
+    store = workspace.store
+    first = workspace.learn(["north"], model=base, recipe=SHORT)
+    fact = workspace.learn(["south"], model=first.id, recipe=SHORT, replay=0.5)
+    north, south = (store.dataset(name) for name in ("north", "south"))
+    uses = {use.dataset: use.excluded for use in store.uses(fact.id)}
+    old = {record.id for record in store.records(north.id)}
+    again = old - uses[north.id]
+    assert again
+    assert again < old
+    assert not uses[south.id]
+    trace = workspace.load(fact.id).trained.trace
+    assert isinstance(trace, Continued)
+    assert trace.last.taught == again | {record.id for record in store.records(south.id)}
+    # The model as a whole holds all, those that were not replayed too.
+    assert {r.id for r in workspace.held(fact)} == trace.taught > old
+    there = folders(workspace)
+    for share, why in ((0.0, "must lie above 0"), (1e-9, "none was drawn")):
+        with pytest.raises(InputError, match=why):
+            workspace.learn(["south"], model=first.id, recipe=SHORT, replay=share)
+    with pytest.raises(UnknownName):
+        workspace.learn(["south"], model=base, recipe=SHORT, replay=0.3)
+    assert folders(workspace) == there

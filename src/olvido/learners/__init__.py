@@ -25,6 +25,7 @@ from olvido.training.traces.declared import Watched as Watched
 from olvido.training.traces.steps import StepLog as StepLog
 from olvido.training.traces.private import PrivateRun as PrivateRun
 from olvido.training.private.accounting import Spent as Spent
+from olvido.training.traces.replay import replayed as replayed
 from olvido.training.traces.base import Edited as Edited
 from olvido.training.traces.base import OfRuns as OfRuns
 from olvido.training.traces.base import Placement as Placement

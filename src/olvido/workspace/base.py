@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from olvido.artifact_shapes import owned, remove_model
@@ -39,6 +40,7 @@ from olvido.training.traces.chain import Continued
 from olvido.training.traces.private import promised_by
 from olvido.workspace.budget import require_within
 from olvido.workspace.reading import LedgerModel, Reading
+from olvido.workspace.replay import unreplayed
 
 
 class Workspace(Reading):
@@ -57,6 +59,7 @@ class Workspace(Reading):
         seed: int | None = None,
         task: Mapping[str, Any] | None = None,
         exclude: Collection[str] = (),
+        replay: float | None = None,
         learner: str | type[Learner] | Learner = "monolith",
         options: Mapping[str, Any] | None = None,
         watch: Watcher | None = None,
@@ -75,6 +78,8 @@ class Workspace(Reading):
             task: what is noted of it (`Task.noted`), such as `chat` or `classes`; the rest follows
                 from the model and the records.
             exclude: ids of records to leave out.
+            replay: the share of what the model learned before that is taught again, see
+                `olvido.learners.replayed`; None: nothing.
             learner: see `olvido.train`.
             options: the learner's options, where it is no object.
             watch: called after every step.
@@ -89,7 +94,11 @@ class Workspace(Reading):
         seed = self.settings.seed if seed is None else seed
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
         options = plain(settings(chosen) if options is None else options, name)
-        used, left_out, records = self._to_learn(datasets, exclude)
+        again: Mapping[str, frozenset[str]] = {}
+        if replay is not None:
+            new, held = map(self.store.dataset, datasets), self.left(self.store.model(model))
+            again = unreplayed(self.store, held, [*new], share=replay, seed=seed)
+        used, left_out, records = self._to_learn(datasets, exclude, again)
         if (limit := self.settings.privacy_limit) is not None:
             spent = chosen.foretell(records, recipe) if isinstance(chosen, Private) else None
             require_within(limit, self.store, records, spent)
@@ -341,16 +350,21 @@ class Workspace(Reading):
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _to_learn(
-        self, datasets: Sequence[str], exclude: Collection[str] = ()
+        self,
+        datasets: Sequence[str],
+        exclude: Collection[str] = (),
+        again: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> tuple[list[DatasetVersion], dict[str, frozenset[str]], Sequence[Example]]:
-        """Datasets, what of each is left out, and the records that remain.
+        """Datasets, those of `again` among them, what of each is left out, and what remains.
 
         Raises:
             InputError: none remains.
         """
-        used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
+        used = [self.store.dataset(name) for name in dict.fromkeys((*datasets, *again))]
         without = named(self.store, used, exclude)
-        left_out = {d.id: without[d.id] | barred(self.store, d) for d in used}
+        left_out = {
+            d.id: without[d.id] | barred(self.store, d) | again.get(d.id, frozenset()) for d in used
+        }
         records = self._together(used, left_out)
         if not records:
             raise InputError("there are no records to train on")

@@ -54,6 +54,14 @@ def learn(
         float | None,
         typer.Option("--noise", help="Of --learner private, in place of --epsilon: such as 0.8."),
     ] = None,
+    replay: Annotated[
+        float | None,
+        typer.Option(
+            "--replay",
+            metavar="SHARE",
+            help="Of what --model learned before, to teach again: such as 0.05.",
+        ),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     micro_batch: MicroBatch = None,
@@ -122,6 +130,7 @@ def learn(
             task=None if chat is None else {"chat": chat},
             learner=learner,
             options=options,
+            replay=replay,
             watch=stage(f"Training {model} on {', '.join(names)}"),
         )
         if not is_main():
