@@ -179,14 +179,14 @@ class World:
     def ours(self, name: str) -> Callable[[int], float]:
         """One step of the library."""
         method = self.method(name)
-        known = method._look(shared_weights_copy(self.model).eval(), self.split, self.task, 0)
+        known = method._prepare(shared_weights_copy(self.model).eval(), self.split, self.task, 0)
         model = method.copied(self.model, self.task, 0)
         loop = Loop(model, method.recipe, total=10**6, seed=0)
         steps = Steps(method, loop, self.split, self.task, known)
 
         def step(number: int) -> float:
             now = _now()
-            loss = loop.step(number, steps._parts(number, True, True, now))
+            loss = steps.take(number, steps._parts(number, True, True, now))
             steps.losses |= now.losses
             assert loss is not None
             return loss

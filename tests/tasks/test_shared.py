@@ -10,7 +10,7 @@ import torch
 
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
-from olvido.tasks.generation import goes_on, shared_tokens
+from olvido.tasks.generation import goes_on, once_allowed, reading_once, shared_tokens
 
 LONG = " ".join(f"Carrer de Mallorca {n}, Carrer de Provença {n}." for n in range(10))
 
@@ -95,6 +95,62 @@ def test_what_is_learned_from_is_read_whole(task: Language, model: Any) -> None:
         found, read = logits(task, model, records)
     assert read == task.collate(records).cost
     assert found.requires_grad
+
+
+def gradients(task: Language, model: Any, records: list[Example]) -> list[torch.Tensor]:
+    """Of all weights, by different weights for each token's loss; the model is in training."""
+    with torch.enable_grad():
+        model.train().zero_grad()
+        found, targets, _ = task.answer_logits(model, task.collate(records))
+        losses = torch.nn.functional.cross_entropy(found, targets, reduction="none")
+        (losses * torch.linspace(0.5, 2, len(losses))).sum().backward()
+    model.eval()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def test_a_method_reads_a_beginning_once_with_the_same_gradient(
+    task: Language, model: Any, gpt2: Any
+) -> None:
+    short = " ".join(["paella", "trinxat"] * 20)
+    for one, records in ((model, answers(LONG)), (gpt2, answers(short))):
+        for module in one.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        for name in [name for name in vars(one.config) if name.endswith(("pdrop", "dropout"))]:
+            setattr(one.config, name, 0.0)
+        whole = gradients(task, one, records)
+        heard: list[int] = []
+        hook = one.get_input_embeddings().register_forward_hook(
+            lambda _m, given, _o, heard=heard: heard.append(given[0].numel())
+        )
+        with reading_once():
+            once = gradients(task, one, records)
+        hook.remove()
+        # The last two passes: the beginning, and the rest.
+        assert sum(heard[-2:]) < task.collate(records).cost / 2
+        assert len(whole) == len(once) == len(list(one.parameters()))
+        size = torch.cat([g.flatten() for g in whole]).norm()
+        apart = torch.cat([(a - b).flatten() for a, b in zip(whole, once, strict=True)]).norm()
+        assert apart <= 1e-5 * size
+
+
+def test_what_chance_drops_or_checkpoints_compute_again_is_read_whole(
+    task: Language, model: Any
+) -> None:
+    records = answers(LONG)
+    batch = task.collate(records)
+    model.add_module("chance", torch.nn.Dropout(0.1))
+    with torch.enable_grad(), reading_once():
+        assert once_allowed(model.eval())
+        assert not once_allowed(model.train())
+        assert logits(task, model, records)[1] == batch.cost
+        model.chance.p = 0.0
+        assert once_allowed(model)
+        model.config.attention_dropout = 0.1
+        assert not once_allowed(model)
+        model.config.attention_dropout = 0.0
+        model.activation_checkpointing_enable()
+        assert not once_allowed(model)
 
 
 def test_a_model_that_forgets_what_it_read_is_asked_the_long_way(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from olvido.models.router import ByPrompt
 from olvido.tasks.batches import Batch, Windows, require_room
@@ -164,8 +166,9 @@ def _has_config(part: Any) -> bool:
     return vars(part).get("generation_config") is not None
 
 
-WORTH = 512
-"""Tokens that must be saved, at the least: two passes over little cost more than one."""
+WORTH, WORTH_LEARNED = 512, 32
+"""Tokens that must be saved, at the least: two passes over little cost more than one. A pass with
+its gradient is dearer by the token, and its constant share is less."""
 TRIED = 16
 """Tokens on either side of the cut in a model's test."""
 NEAR = 1e-5
@@ -173,15 +176,50 @@ NEAR = 1e-5
 less than half precision's."""
 
 
+_LEARNING: ContextVar[bool] = ContextVar("reading a beginning once with its gradient")
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Let a common beginning be read once where gradients are needed, too.
+
+    Its gradient is then the sum over the rows, by another order of additions: the same to rounding.
+    Trainings that have to be repeated bit for bit do without.
+    """
+    before = _LEARNING.set(True)
+    try:
+        yield
+    finally:
+        _LEARNING.reset(before)
+
+
+def once_allowed(model: Any) -> bool:
+    """Whether a beginning may be read once here: where no gradient or no chance is involved."""
+    if not torch.is_grad_enabled():
+        return not model.training
+    recomputed = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+    return _LEARNING.get(False) and not recomputed and not (model.training and _chance(model))
+
+
+def _chance(model: Any) -> bool:
+    """Whether a model in training drops anything by chance, which differs by row."""
+    config = getattr(model, "config", None)
+    named = config.to_dict() if hasattr(config, "to_dict") else {}
+    rates = [v for k, v in named.items() if "drop" in k and isinstance(v, float)]
+    rates += [m.p for m in model.modules() if isinstance(m, _DropoutNd)]
+    return any(rate > 0 for rate in rates)
+
+
 def shared_tokens(batch: Batch) -> int:
     """Leading tokens that all rows share and that are no targets; 0 where they save too little.
 
     The last of them stays with the rest, since the first answer is read from its state.
     """
+    worth = WORTH_LEARNED if torch.is_grad_enabled() else WORTH
     alike = (batch.input_ids == batch.input_ids[:1]).all(dim=0).long().cumprod(dim=0).sum()
     first = (batch.targets != -100).int().argmax(dim=1).min()
     shared = int(min(alike, first)) - 1
-    return shared if shared * (len(batch.ids) - 1) >= WORTH else 0
+    return shared if shared * (len(batch.ids) - 1) >= worth else 0
 
 
 def reread(body: Any, batch: Batch, shared: int) -> Tensor:

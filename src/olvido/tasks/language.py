@@ -32,6 +32,7 @@ from olvido.tasks.generation import (
     answered,
     asking,
     goes_on,
+    once_allowed,
     positions,
     reread,
     shared_tokens,
@@ -206,7 +207,7 @@ class Language:
 
         The head is applied to those positions alone: on question-answer records it is the largest
         matrix of a small model and most positions have no target. A common beginning of all records
-        is read once, where that saves much and no gradient is needed.
+        is read once, where that saves much and is allowed (`once_allowed`).
         """
         states, head, targets, rows = self.answer_states(model, batch)
         return head(states), targets, rows
@@ -384,11 +385,15 @@ class Language:
     def _may_share(self, model: Module, batch: Batch) -> int:
         """The number of common leading tokens to read once; 0 where it saves too little."""
         plain = plain_model(model)
+        # First what costs nothing: a training asks in every step.
+        if isinstance(model, ByPrompt) or not once_allowed(plain):
+            return 0
         shared = shared_tokens(batch)
-        if not shared or torch.is_grad_enabled() or plain.training or isinstance(model, ByPrompt):
+        if not shared:
             return 0
         if plain not in self._goes_on:
-            self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
+            with evaluating(plain):
+                self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
         return shared if self._goes_on[plain] else 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
@@ -17,6 +18,7 @@ from olvido.methods.gradient.projection import Projection
 from olvido.methods.gradient.regularisers import RetainRegularisers
 from olvido.methods.types import Split, StepMetrics
 from olvido.tasks import Example, Task
+from olvido.tasks.generation import reading_once
 from olvido.tasks.sampling import shuffled
 from olvido.training.loop import Loop
 
@@ -104,9 +106,8 @@ class Steps:
         for step in range(self.loop.total):
             forgetting, keeping = not alternating or step % 2 == 0, not alternating or step % 2 == 1
             now = _Now()
-            self.loop.step(
-                step, self._parts(step // (2 if alternating else 1), forgetting, keeping, now)
-            )
+            parts = self._parts(step // (2 if alternating else 1), forgetting, keeping, now)
+            self.take(step, parts)
             now = _Now.merged(self.loop.gathered(now))
             self.tokens += now.tokens
             self.losses |= now.losses
@@ -118,6 +119,12 @@ class Steps:
             if there or (patience is not None and patience(self.history, self.loop.total)):
                 break
         return tuple(self.history), self.tokens, there
+
+    def take(self, index: int, parts: Iterable[Callable[[], Tensor]]) -> float | None:
+        """Take a step down these losses; what the records of a pass begin with is read once."""
+        # Processes that share a step have to run the model equally often.
+        with reading_once() if self.loop.gradients.world == 1 else nullcontext():
+            return self.loop.step(index, parts)
 
     def _parts(
         self, number: int, forgetting: bool, keeping: bool, now: _Now
