@@ -384,8 +384,11 @@ class Language:
     def _may_share(self, model: Module, batch: Batch) -> int:
         """The number of common leading tokens to read once; 0 where it saves too little."""
         plain = plain_model(model)
+        # First what costs nothing: a training asks in every step.
+        if torch.is_grad_enabled() or plain.training or isinstance(model, ByPrompt):
+            return 0
         shared = shared_tokens(batch)
-        if not shared or torch.is_grad_enabled() or plain.training or isinstance(model, ByPrompt):
+        if not shared:
             return 0
         if plain not in self._goes_on:
             self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
