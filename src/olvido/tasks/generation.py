@@ -203,7 +203,7 @@ def once_allowed(model: Any) -> bool:
 
 def _chance(model: Any) -> bool:
     """Whether a model in training drops anything by chance, which differs by row."""
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     named = config.to_dict() if hasattr(config, "to_dict") else {}
     rates = [v for k, v in named.items() if "drop" in k and isinstance(v, float)]
     rates += [m.p for m in model.modules() if isinstance(m, _DropoutNd)]
