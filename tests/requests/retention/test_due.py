@@ -83,6 +83,13 @@ def test_the_shortest_rule_wins_and_it_is_said(front: StoreContext) -> None:
         assert retention(rules, today=TODAY).to_dict()["several"] == 6
 
 
+def test_a_rule_or_a_hold_that_covers_nothing_is_named(front: StoreContext) -> None:
+    lost = {**COURT, "name": "lost", "source": "fourm", "until": TODAY + timedelta(days=9)}
+    other = {**OLD, "name": "other", "dataset": "peopel"}
+    assert retention(ruled(front, OLD, other, lost), today=TODAY).idle == ("other", "lost")
+    assert retention(ruled(front, OLD), today=TODAY).to_dict()["idle"] == []
+
+
 def test_a_withdrawn_consent_is_due_at_once_and_an_unknown_one_is_told(front: StoreContext) -> None:
     rules = ruled(front, FREE)
     assert due(rules) == {"free": {"e"}}

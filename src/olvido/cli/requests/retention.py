@@ -52,6 +52,7 @@ def show(terminal: Terminal) -> None:
             f"{one['records']} records are kept all the same: {one['why']}"
             for one in found["stopped"]
         ),
+        *(f"{name} covers no record: is what it names spelt right?" for name in found["idle"]),
         *_told(found, "several", "records are under several rules: the shortest wins."),
         *_told(found, "undated", "records have no day that a rule can count from: look at them."),
         *_told(found, "uncovered", "records are under no rule, so nothing ends their time."),

@@ -72,11 +72,19 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The rules of a workspace with all records that it uses, on a day."""
+    """The rules of a workspace with all records that it uses, on a day.
+
+    Attributes:
+        today: the day.
+        rules: all rules and holds.
+        records: what they say of every record.
+        idle: the names of rules and holds that cover no record, which may be spelt wrong.
+    """
 
     today: date
     rules: Rules
     records: tuple[Kept, ...]
+    idle: tuple[str, ...] = ()
 
     def due(self) -> dict[str, list[Kept]]:
         """The records that are due and in no request, by the name of the rule that wins."""
@@ -93,7 +101,8 @@ class Retention:
             `rules`, each with the records that it covers, those for which it is the shortest, those
             that are due and in no request, those in open requests and those without a day, and the
             next day on which any is due; `stopped` with the reasons; `undated`, `uncovered`,
-            `several` (covered by more than one rule) and `shared` (due, and about several people).
+            `several` (covered by more than one rule) and `shared` (due, and about several people);
+            `idle`, the names of rules and holds that cover no record.
         """
         due = self.due()
         covered = [kept for kept in self.records if kept.covering]
@@ -107,6 +116,7 @@ class Retention:
             "uncovered": sum(not kept.covering for kept in self.records),
             "several": sum(len(kept.covering) > 1 for kept in self.records),
             "shared": sum(kept.people > 1 for kept in chain(*due.values())),
+            "idle": list(self.idle),
         }
 
     def _described(self, rule: Rule, due: list[Kept]) -> dict[str, Any]:
@@ -152,7 +162,13 @@ def retention(context: RequestContext, *, today: date | None = None) -> Retentio
                 why = f"request {request.id} was {request.status}"
                 stopped.setdefault(place, (request.scope["retention"], why))
     found = _Sorting(rules, day, context.settings, asked, stopped)
-    return Retention(day, rules, tuple(map(found.kept, _records(context, rules))))
+    idle = {rule.name: rule.covers for rule in rules.rules}
+    idle |= {hold.name: hold.covers for hold in rules.holds}
+    kept = []
+    for record in _records(context, rules):
+        kept.append(found.kept(record))
+        idle = {name: covers for name, covers in idle.items() if not _fits(covers, record)}
+    return Retention(day, rules, tuple(kept), tuple(idle))
 
 
 _OFF = (RequestStatus.REFUSED, RequestStatus.CANCELLED)
