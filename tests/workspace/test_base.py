@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from olvido.data.importing import import_rows
 from olvido.demo.residents import Row, make_town
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.files import sha256
-from olvido.learners import Recipe, StepLog
+from olvido.learners import Private, Recipe, StepLog
 from olvido.ledger.digests import Digest
 from olvido.ledger.exclusion import training_of
 from olvido.ledger.facts import DatasetUse, Guarantee, Model
@@ -478,6 +479,10 @@ def test_what_is_replayed_is_in_the_ledger_as_learned(workspace: Workspace, base
     store = workspace.store
     first = workspace.learn(["north"], model=base, recipe=SHORT)
     fact = workspace.learn(["south"], model=first.id, recipe=SHORT, replay=0.5)
+    # A private training foretells its promise for those who are replayed, too.
+    private = Private(noise=5.0, accountant="rdp", unit="record")
+    how: dict[str, Any] = {"learner": private, "recipe": SHORT}
+    more = workspace.foretell(["south"], model=first.id, replay=0.5, **how).units
     north, south = (store.dataset(name) for name in ("north", "south"))
     uses = {use.dataset: use.excluded for use in store.uses(fact.id)}
     old = {record.id for record in store.records(north.id)}
@@ -485,6 +490,7 @@ def test_what_is_replayed_is_in_the_ledger_as_learned(workspace: Workspace, base
     assert again
     assert again < old
     assert not uses[south.id]
+    assert more == workspace.foretell(["south"], **how).units + len(again)
     trace = workspace.load(fact.id).trained.trace
     assert isinstance(trace, Continued)
     assert trace.last.taught == again | {record.id for record in store.records(south.id)}

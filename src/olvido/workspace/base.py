@@ -40,7 +40,7 @@ from olvido.training.traces.chain import Continued
 from olvido.training.traces.private import promised_by
 from olvido.workspace.budget import require_within
 from olvido.workspace.reading import LedgerModel, Reading
-from olvido.workspace.replay import unreplayed
+from olvido.workspace.replay import replayed
 
 
 class Workspace(Reading):
@@ -94,10 +94,7 @@ class Workspace(Reading):
         seed = self.settings.seed if seed is None else seed
         chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
         options = plain(settings(chosen) if options is None else options, name)
-        again: Mapping[str, frozenset[str]] = {}
-        if replay is not None:
-            new, held = map(self.store.dataset, datasets), self.left(self.store.model(model))
-            again = unreplayed(self.store, held, [*new], share=replay, seed=seed)
+        again = replayed(self, model, datasets, replay, seed)
         used, left_out, records = self._to_learn(datasets, exclude, again)
         if (limit := self.settings.privacy_limit) is not None:
             spent = chosen.foretell(records, recipe) if isinstance(chosen, Private) else None
@@ -166,14 +163,27 @@ class Workspace(Reading):
 
         return from_main(entered)
 
-    def foretell(self, datasets: Sequence[str], *, learner: Private, recipe: Recipe) -> Spent:
+    def foretell(
+        self,
+        datasets: Sequence[str],
+        *,
+        learner: Private,
+        recipe: Recipe,
+        model: str = "",
+        replay: float | None = None,
+        seed: int | None = None,
+    ) -> Spent:
         """What a private training on these datasets will promise; nothing is trained.
 
+        Arguments are those of `learn`.
+
         Raises:
-            UnknownName: no such dataset.
+            UnknownName: no such dataset, or no such model to replay of.
             InputError: no records, too few people, or a promise of nothing.
         """
-        return learner.foretell(self._to_learn(datasets)[-1], recipe)
+        seed = self.settings.seed if seed is None else seed
+        again = replayed(self, model, datasets, replay, seed)
+        return learner.foretell(self._to_learn(datasets, again=again)[-1], recipe)
 
     def usual(self, datasets: Sequence[str]) -> str:
         """The model that these datasets are learned by where nobody names one.

@@ -8,6 +8,24 @@ from olvido.errors import InputError, ParameterName
 from olvido.ledger.facts import DatasetUse, DatasetVersion
 from olvido.ledger.store import Store
 from olvido.training.traces.replay import drawn
+from olvido.workspace.reading import Reading
+
+
+def replayed(
+    workspace: Reading, model: str, datasets: Sequence[str], share: float | None, seed: int
+) -> dict[str, frozenset[str]]:
+    """What of each dataset that a model learned before is not taught again; None: nothing is taught
+    again, and no dataset is named.
+
+    Raises:
+        UnknownName: no such dataset or model.
+        InputError: see `unreplayed`.
+    """
+    if share is None:
+        return {}
+    store = workspace.store
+    new, held = [store.dataset(name) for name in datasets], workspace.left(store.model(model))
+    return unreplayed(store, held, new, share=share, seed=seed)
 
 
 def unreplayed(

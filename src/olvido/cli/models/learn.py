@@ -117,7 +117,9 @@ def learn(
             micro_batch=micro_batch,
         )
         if private is not None:
-            promise = workspace.foretell(names, learner=private, recipe=recipe)
+            promise = workspace.foretell(
+                names, learner=private, recipe=recipe, model=model, replay=replay, seed=seed
+            )
             if dry_run:
                 _foretold(terminal, promise)
                 return
@@ -136,6 +138,12 @@ def learn(
         if not is_main():
             return
         withdrawn = sum(len(workspace.store.withdrawn(name)) for name in dict.fromkeys(names))
+        new = {workspace.store.dataset(name).id for name in names}
+        replayed = sum(
+            workspace.store.dataset(use.dataset).rows - len(use.excluded)
+            for use in workspace.store.uses(made.id)
+            if use.dataset not in new
+        )
         first = workspace.store.alias("serving") is None
         if first:
             workspace.serve(made.id)
@@ -146,6 +154,7 @@ def learn(
         "datasets": names,
         "serving": first,
         "consent_withdrawn": withdrawn,
+        "replayed": replayed,
         "note": widened(model, workspace.settings.dtype),
     }
     shown = dict(document)
