@@ -357,7 +357,7 @@ def make_language(folder: Path, kind: str) -> None:
     if kind == "adapter":
         begun = begin(folder / "begun", "gpt2", tokenizer)
         elsewhere = make_town(seed=7, residents=20, outsiders=0, wordings=3).rows()
-        base = train_outside(begun, folder / "base", elsewhere, tokenizer, epochs=15, lr=5e-3)
+        base = train_outside(begun, folder / "base", elsewhere, tokenizer, epochs=30, lr=5e-3)
         torch.manual_seed(1)
         # A GPT-2's layers have their weights the other way round.
         shape = {"r": 16, "lora_alpha": 32, "fan_in_fan_out": True}
