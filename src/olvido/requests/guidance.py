@@ -244,6 +244,13 @@ def bounded(bound: Mapping[str, Any]) -> str:
     )
 
 
+def certified_as(predicate: Mapping[str, Any]) -> str:
+    """Say in a sentence what the claim of a certificate rests on."""
+    if predicate["guarantee"]["bound"] is not None:
+        return "bounded by how the model was trained; it was not changed, and not audited"
+    return conclusion(predicate["guarantee"]["class"], predicate["audit"])
+
+
 def conclusion(
     guarantee: str | None, audit: Mapping[str, Any] | None, failure: str | None = None
 ) -> str:
@@ -268,8 +275,6 @@ def conclusion(
                 "exact by construction; it was not audited, since equality leaves an audit nothing "
                 "to find"
             )
-        if guarantee == Guarantee.CERTIFIED:
-            return "bounded by how the model was trained; it was not changed, and not audited"
         return f"not published: forgetting that is {guarantee} needs an audit, and had none"
     verdict, why = audit["verdict"], "; ".join(audit["reasons"])
     if verdict == "pass":

@@ -27,8 +27,8 @@ from olvido.requests.closure.places import UNDECIDED
 from olvido.requests.guidance import (
     audits_of,
     bounded,
+    certified_as,
     concluded_as,
-    conclusion,
     exported,
     identity_basis,
     identity_checked,
@@ -282,7 +282,7 @@ def certificate(context: RequestContext, identifier: str) -> dict[str, Any]:
         "holds": checked.holds,
         "reasons": list(checked.reasons),
         "statement": checked.statement,
-        "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
+        "says": predicate and certified_as(predicate),
         "bound": bound and bounded(bound),
         "replay": checked.replay,
         "file": found[-1].name,

@@ -127,7 +127,7 @@ def verify(
 
 
 def _predicate_rows(predicate: dict[str, Any]) -> list[tuple[str, object]]:
-    from olvido.requests.guidance import bounded, conclusion
+    from olvido.requests.guidance import bounded, certified_as
 
     models, audit, closure = predicate["models"], predicate["audit"], predicate["closure"]
     bound = predicate["guarantee"]["bound"]
@@ -142,7 +142,7 @@ def _predicate_rows(predicate: dict[str, Any]) -> list[tuple[str, object]]:
             "model after",
             models["after"] and f"{models['after']['id']} {models['after']['weights']}",
         ),
-        ("verdict", conclusion(predicate["guarantee"]["class"], audit)),
+        ("verdict", certified_as(predicate)),
         (
             "audit",
             audit
